@@ -1,0 +1,1 @@
+"""The network of Krizhevsky, Sutskever and Hinton (NIPS 2012), and what every room of it shares."""

@@ -1,0 +1,174 @@
+"""Checkpoints: one .safetensors file with weights, config, classes, mean image and origin."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alexnet.classifier import Classifier
+from alexnet.color import ColorPCA
+from alexnet.config import Config, Views
+from alexnet.errors import AlexNetError
+from alexnet.files import atomic_path
+from alexnet.labels import Label, labels_from_json, labels_to_json
+from alexnet.network import AlexNet
+from alexnet.settings import from_dict, to_dict
+
+FORMAT = "alexnet-checkpoint"
+VERSION = 1
+# Tensors beside the weights; no layer is called so.
+_MEAN, _STDS, _COMPONENTS = "mean_image", "color_pca.stds", "color_pca.components"
+
+
+class CheckpointError(AlexNetError):
+    """A file that is no checkpoint of ours, or not a whole one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A trained (or freshly initialised) network and all that belongs to it."""
+
+    config: Config
+    weights: Mapping[str, Tensor]
+    """By the names of `AlexNet.state_dict()`; float32 once loaded."""
+    labels: tuple[Label, ...]
+    mean: NDArray[np.float32] | None = None
+    """Mean image of the training photos, RGB (S, S, 3) on 0-255; None with channel means."""
+    color_pca: ColorPCA | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Where it came from, as JSON values: command, recipe, data, versions, metrics."""
+
+    def network(self) -> AlexNet:
+        """The network with these weights, in evaluation mode."""
+        with torch.device("meta"):
+            network = AlexNet(self.config)
+        network.load_state_dict(dict(self.weights), assign=True)
+        return network.eval()
+
+    def classifier(self, views: Views = "ten") -> Classifier:
+        """The deployed function of this checkpoint."""
+        return Classifier(self.config, self.network(), self.mean, views=views)
+
+
+def shipped_model() -> Path:
+    """The small trained model that comes with the package."""
+    return Path(__file__).parent / "assets" / "mini.safetensors"
+
+
+def save_checkpoint(
+    checkpoint: Checkpoint, path: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write `checkpoint` to `path`, atomically.
+
+    `dtype` is how the weights are stored: float16 halves the file and rounds them.
+    """
+    tensors = {
+        name: w.detach().cpu().to(dtype).contiguous() for name, w in checkpoint.weights.items()
+    }
+    if checkpoint.mean is not None:
+        tensors[_MEAN] = torch.from_numpy(np.ascontiguousarray(checkpoint.mean, dtype=np.float32))
+    if checkpoint.color_pca is not None:
+        tensors[_STDS] = torch.from_numpy(np.array(checkpoint.color_pca.stds, dtype=np.float64))
+        components = np.array(checkpoint.color_pca.components, dtype=np.float64)
+        tensors[_COMPONENTS] = torch.from_numpy(np.ascontiguousarray(components))
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "config": json.dumps(to_dict(checkpoint.config)),
+        "labels": labels_to_json(checkpoint.labels),
+        "provenance": json.dumps(dict(checkpoint.provenance), ensure_ascii=False),
+    }
+    with atomic_path(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata=metadata)
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint; weights come back as float32, whatever they were stored as.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, foreign, of a newer version, or its weights
+            do not fit its config.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint {path}.")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            _check_format(metadata, path)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole .safetensors file ({error}): copy or train it again."
+        ) from error
+    return _from_tensors(tensors, metadata, path)
+
+
+def _check_format(metadata: Mapping[str, str], path: Path) -> None:
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is a .safetensors file of another program: it holds no alexnet config."
+        )
+    version = metadata.get("version", "")
+    if not version.isdecimal() or int(version) > VERSION:
+        raise CheckpointError(
+            f"{path} is of checkpoint version {version}, and this alexnet reads up to {VERSION}: "
+            "install a newer alexnet."
+        )
+
+
+def _from_tensors(
+    tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Path
+) -> Checkpoint:
+    try:
+        config = from_dict(Config, json.loads(metadata["config"]))
+        labels = labels_from_json(metadata["labels"])
+        provenance = json.loads(metadata["provenance"])
+        mean = tensors.pop(_MEAN, None)
+        stds, components = tensors.pop(_STDS, None), tensors.pop(_COMPONENTS, None)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} has damaged metadata: {error}") from error
+    _check_weights(config, tensors, path)
+    if len(labels) != config.network.classes:
+        raise CheckpointError(
+            f"{path} names {len(labels)} classes for {config.network.classes} outputs."
+        )
+    pca = None
+    if stds is not None and components is not None:
+        pca = ColorPCA(stds=stds.numpy(), components=components.numpy())
+    return Checkpoint(
+        config=config,
+        weights={name: weight.float() for name, weight in tensors.items()},
+        labels=labels,
+        mean=None if mean is None else mean.float().numpy(),
+        color_pca=pca,
+        provenance=provenance,
+    )
+
+
+def _check_weights(config: Config, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Name the first tensor that does not fit the config, and how."""
+    with torch.device("meta"):
+        expected = {name: tuple(w.shape) for name, w in AlexNet(config).state_dict().items()}
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise CheckpointError(f"{path} lacks the weights '{name}' of its own config.")
+        if tuple(tensors[name].shape) != shape:
+            raise CheckpointError(
+                f"{path}: '{name}' has shape {tuple(tensors[name].shape)}, and its config asks "
+                f"for {shape}."
+            )
+    extra = sorted(set(tensors) - set(expected))
+    if extra:
+        raise CheckpointError(f"{path} holds '{extra[0]}', which its config does not know.")

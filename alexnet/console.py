@@ -1,0 +1,148 @@
+"""What the commands show people: one progress bar, one table, one way to end with an error.
+
+Imported by the rooms only; the core does not need click or rich.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any
+
+import click
+import rich.box
+import rich.markup
+import rich.progress
+import rich.table
+from rich.console import Console
+
+from alexnet.errors import AlexNetError
+
+
+class Progress:
+    """A running bar; `advance` moves it, `note` changes the words behind it."""
+
+    def __init__(self, bar: rich.progress.Progress | None, task: rich.progress.TaskID | None):
+        self._bar = bar
+        self._task = task
+
+    def advance(self, count: int = 1) -> None:
+        """`count` more units are done."""
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task, count)
+
+    def note(self, text: str) -> None:
+        """Show `text` (a loss, say) at the end of the bar."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, note=text)
+
+
+class _Rate(rich.progress.ProgressColumn):
+    def __init__(self, unit: str):
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: rich.progress.Task) -> str:
+        speed = task.finished_speed or task.speed
+        return "" if speed is None else f"{speed:,.1f} {self._unit}/s"
+
+
+@contextmanager
+def progress(description: str, *, total: int | None, unit: str) -> Iterator[Progress]:
+    """A progress bar with count, rate (`unit` per second) and time left, on stderr.
+
+    Drawn only on a terminal: a log file gets nothing. `total=None` when the end is unknown.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Progress(None, None)
+        return
+    columns = (
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(bar_width=24),
+        rich.progress.MofNCompleteColumn(),
+        _Rate(unit),
+        rich.progress.TimeRemainingColumn(),
+        rich.progress.TextColumn("{task.fields[note]}"),
+    )
+    with rich.progress.Progress(*columns, console=console, transient=True) as bar:
+        yield Progress(bar, bar.add_task(description, total=total, note=""))
+
+
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    file: IO[str] | None = None,
+) -> None:
+    """Print a table: numbers to the right, text to the left, never cut to the window's width.
+
+    Cells are printed by `str`; a number or a text that reads as one makes its column numeric.
+    """
+    table = rich.table.Table(title=title, title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*[rich.markup.escape(str(cell)) for cell in row])
+    console = Console(file=file or sys.stdout, soft_wrap=True)
+    if not console.is_terminal:
+        table.box = rich.box.MARKDOWN
+        console = Console(file=file or sys.stdout, width=10_000, no_color=True)
+    console.print(table)
+
+
+def log(message: str) -> None:
+    """One line for people on stderr, so that stdout stays the result."""
+    click.echo(message, err=True)
+
+
+def _is_number(cell: object) -> bool:
+    text = str(cell).strip().removesuffix("%").removesuffix("x").strip().replace(",", "")
+    try:
+        float(text)
+    except ValueError:
+        return text in ("", "-")
+    return True
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}."
+    return str(error)
+
+
+def _exit_with_sentence(context: click.Context, error: Exception) -> None:
+    if os.environ.get("ALEXNET_TRACEBACK"):
+        traceback.print_exception(error)
+    command = context.find_root().info_name or "alexnet"
+    click.echo(f"{command}: {_sentence(error)}", err=True)
+    context.exit(1)
+
+
+class Command(click.Command):
+    """A click command that ends an `AlexNetError` or `OSError` with its sentence and exit code 1.
+
+    `ALEXNET_TRACEBACK=1` in the environment shows the traceback too.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; errors for people become one sentence."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (AlexNetError, OSError) as error:
+            return _exit_with_sentence(ctx, error)
+
+
+class Commands(click.Group):
+    """A group of `Command`s."""
+
+    command_class = Command
+    group_class = type

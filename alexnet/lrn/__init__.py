@@ -1,0 +1,1 @@
+"""Local response normalisation: the plain implementation, and (later) the kernels."""

@@ -1,0 +1,124 @@
+"""AlexNet: one module for every preset. It knows nothing of ranks, files or photos."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alexnet.config import Config, ConvConfig, DropoutConfig
+from alexnet.geometry import feature_count, groups
+from alexnet.lrn.op import lrn
+
+
+class Dropout(nn.Module):
+    """Dropout in both conventions [P §4.2].
+
+    Unlike `nn.Dropout` it can leave the survivors as they are in training and scale every value by
+    1 - rate in use, which is what the 2012 code does.
+    """
+
+    def __init__(self, config: DropoutConfig):
+        super().__init__()
+        self.config = config
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Drop in training; otherwise scale as the config says."""
+        rate, inverted = self.config.rate, self.config.scaled == "in_training"
+        if not self.training:
+            return values if inverted else values * (1.0 - rate)
+        if inverted:
+            return F.dropout(values, rate, training=True)
+        # The 2012 mask: a uniform draw below the probability of keeping [S layer.cu:1126].
+        return values * (torch.rand_like(values) < 1.0 - rate)
+
+
+class AlexNet(nn.Module):
+    """The network from a normalised crop to the logits.
+
+    Layers are called conv1.. conv5 (or conv6), fc6, fc7 and fc8, and so are the weights:
+    `conv1.weight` is (maps, maps seen, kernel, kernel), `fc6.weight` (units, inputs).
+    """
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        network = config.network
+        maps = 3
+        self.convs: list[tuple[str, ConvConfig]] = []
+        for number, conv in enumerate(network.convs, 1):
+            name = f"conv{number}"
+            self.convs.append((name, conv))
+            split = groups(network, conv)
+            module = nn.Conv2d(maps, conv.maps, conv.kernel, stride=conv.stride, groups=split)
+            self.add_module(name, module)
+            maps = conv.maps
+        self.fc6 = nn.Linear(feature_count(config), network.fc6.units)
+        self.fc7 = nn.Linear(network.fc6.units, network.fc7.units)
+        self.fc8 = nn.Linear(network.fc7.units, network.classes)
+        self.dropout6 = Dropout(network.dropout)
+        self.dropout7 = Dropout(network.dropout)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Logits (N, classes) of normalised crops (N, 3, crop, crop)."""
+        return self.forward_features(crops)[0]
+
+    def forward_features(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, classes), and fc7 after its ReLU and before dropout (N, units)."""
+        maps = crops
+        for name, conv in self.convs:
+            maps = self.conv_stage(name, conv, maps)
+        hidden = maps.flatten(1)
+        drop_inputs = self.config.network.dropout.of == "inputs"
+        hidden = F.relu(self.fc6(self.dropout6(hidden) if drop_inputs else hidden))
+        hidden = F.relu(self.fc7((self.dropout7 if drop_inputs else self.dropout6)(hidden)))
+        return self.fc8(hidden if drop_inputs else self.dropout7(hidden)), hidden
+
+    def conv_stage(self, name: str, conv: ConvConfig, maps: Tensor) -> Tensor:
+        """One convolution and its steps: (N, C, H, W) -> (N, conv.maps, H', W')."""
+        before, after = conv.pad
+        layer = self.get_submodule(name)
+        assert isinstance(layer, nn.Conv2d)
+        if before == after:
+            maps = F.conv2d(
+                maps, layer.weight, layer.bias, conv.stride, before, groups=layer.groups
+            )
+        else:
+            maps = layer(F.pad(maps, (before, after, before, after)))
+        for step in conv.steps:
+            if step == "relu":
+                maps = F.relu(maps)
+            elif step == "pool":
+                assert conv.pool is not None
+                maps = F.max_pool2d(
+                    maps, conv.pool.size, conv.pool.stride, ceil_mode=conv.pool.ceil
+                )
+            else:
+                config = conv.lrn if step == "lrn" else conv.same_map_lrn
+                assert config is not None
+                maps = lrn(maps, config, columns=self.config.network.columns)
+        return maps
+
+    def initialise(self, generator: torch.Generator | None = None) -> AlexNet:
+        """Draw fresh weights as the config says: plain Gaussians, untruncated [S layer.py:807].
+
+        Layers whose deviation is null get PyTorch's default (uniform, bound 1/sqrt(fan-in)).
+        """
+        network = self.config.network
+        starts = {f"conv{n}": (c.init_std, c.init_bias) for n, c in enumerate(network.convs, 1)}
+        starts["fc6"] = (network.fc6.init_std, network.fc6.init_bias)
+        starts["fc7"] = (network.fc7.init_std, network.fc7.init_bias)
+        starts["fc8"] = (network.fc8_init_std, 0.0)
+        with torch.no_grad():
+            for name, (std, bias) in starts.items():
+                layer = self.get_submodule(name)
+                assert isinstance(layer, nn.Conv2d | nn.Linear)
+                assert layer.bias is not None
+                if std is None:
+                    bound = layer.weight[0].numel() ** -0.5
+                    layer.weight.uniform_(-bound, bound, generator=generator)
+                    layer.bias.uniform_(-bound, bound, generator=generator)
+                else:
+                    layer.weight.normal_(0.0, std, generator=generator)
+                    layer.bias.fill_(bias)
+        return self

@@ -1,0 +1,92 @@
+import io
+import os
+import pty
+import subprocess
+import sys
+
+import click
+from click.testing import CliRunner
+
+from alexnet.console import Commands, print_table, progress
+from alexnet.errors import AlexNetError
+
+
+@click.group(cls=Commands)
+def main():
+    pass
+
+
+@main.command()
+def mend():
+    raise AlexNetError("The photo is torn: take another.")
+
+
+@main.command()
+def full():
+    raise OSError(28, "No space left on device", "runs/x")
+
+
+@main.command()
+def broken():
+    raise KeyError("a defect of ours")
+
+
+def test_an_error_for_people_is_one_sentence_and_exit_code_1():
+    result = CliRunner().invoke(main, ["mend"], prog_name="alexnet-x")
+    assert (result.exit_code, result.output) == (1, "alexnet-x: The photo is torn: take another.\n")
+
+
+def test_a_full_disk_is_one_sentence_too():
+    result = CliRunner().invoke(main, ["full"], prog_name="alexnet-x")
+    assert (result.exit_code, result.output) == (1, "alexnet-x: No space left on device: runs/x.\n")
+
+
+def test_a_defect_keeps_its_traceback():
+    assert isinstance(CliRunner().invoke(main, ["broken"]).exception, KeyError)
+
+
+def test_a_wrong_option_exits_with_2():
+    assert CliRunner().invoke(main, ["mend", "--no-such-option"]).exit_code == 2
+
+
+def test_a_table_off_the_terminal_is_plain_markdown_with_numbers_to_the_right():
+    out = io.StringIO()
+    print_table(
+        "Errors", ("class", "top-1 %"), [("goldfish", "5.00"), ("a [b] c", "12.50")], file=out
+    )
+    lines = [line.rstrip() for line in out.getvalue().splitlines() if line.strip()]
+    assert lines == [
+        "Errors",
+        "| class    | top-1 % |",
+        "|----------|---------|",
+        "| goldfish |    5.00 |",
+        "| a [b] c  |   12.50 |",
+    ]
+
+
+def test_progress_is_silent_off_the_terminal(capfd):
+    with progress("work", total=3, unit="photos") as bar:
+        bar.advance(3)
+        bar.note("done")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_is_drawn_on_a_terminal():
+    code = (
+        "from alexnet.console import progress\n"
+        "with progress('decode', total=4, unit='photos') as bar:\n"
+        "    bar.advance(4); bar.note('loss 1.5')\n"
+    )
+    leader, follower = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-c", code],
+        stderr=follower,
+        check=True,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "120"},
+    )
+    shown = os.read(leader, 100_000).decode()
+    os.close(leader)
+    os.close(follower)
+    assert "decode" in shown
+    assert "4/4" in shown
+    assert "loss 1.5" in shown

@@ -1,0 +1,113 @@
+"""Classes: the ILSVRC-2012 list, its JSON form, and finding a class by what people type."""
+
+import pytest
+
+from alexnet.labels import (
+    Label,
+    LabelError,
+    find_label,
+    ilsvrc2012,
+    labels_from_json,
+    labels_to_json,
+)
+from tests.photos import SHARED
+
+PETS = (
+    Label("n1", "goldfish, Carassius auratus"),
+    Label("n2", "crane"),
+    Label("n3", "Labrador retriever"),
+    Label("n4", "crane"),
+)
+
+
+def test_ilsvrc2012_has_its_thousand_classes_in_the_order_of_their_wnids():
+    labels = ilsvrc2012()
+    wnids = [label.wnid for label in labels]
+    assert len(set(wnids)) == 1000
+    assert wnids == sorted(wnids)
+    assert labels[0] == Label("n01440764", "tench")
+    assert labels[207].name == "golden retriever"
+    assert labels[999] == Label("n15075141", "toilet tissue")
+
+
+@pytest.mark.shared
+def test_ilsvrc2012_is_the_list_of_the_shared_data():
+    path = SHARED / "data" / "imagenet1k_classes.tsv"
+    if not path.is_file():
+        pytest.skip("needs ../shared/data/imagenet1k_classes.tsv, which is not on this machine")
+    rows = [line.split("\t") for line in path.read_text("utf-8").splitlines()]
+    assert ilsvrc2012() == tuple(Label(wnid, name) for _, wnid, name in rows)
+
+
+def test_labels_come_back_from_json_as_they_were():
+    labels = (*PETS, Label("çà", 'a "quoted" name\n'))
+    assert labels_from_json(labels_to_json(labels)) == labels
+
+
+def test_labels_without_any_class_come_back_too():
+    assert labels_from_json(labels_to_json(())) == ()
+
+
+def test_what_else_the_json_says_of_a_class_is_no_part_of_its_label():
+    assert labels_from_json('[{"wnid": "n1", "name": "tench", "train": 3}]') == (
+        Label("n1", "tench"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "not JSON"),
+        ('{"wnid": "n1"}', "must be a JSON list"),
+        ('[{"wnid": "n1", "name": "a"}, {"wnid": "n2"}]', "Class 1 must be"),
+        ('[{"wnid": 1, "name": "a"}]', "Class 0 must be"),
+        ('["n1"]', "Class 0 must be"),
+    ],
+)
+def test_a_damaged_list_of_classes_says_what_is_wrong(text, words):
+    with pytest.raises(LabelError, match=words):
+        labels_from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (2, 2),
+        ("2", 2),
+        ("n3", 2),
+        ("N3", 2),
+        ("labrador retriever", 2),
+        (" Carassius auratus ", 0),
+        ("goldfish, carassius auratus", 0),
+    ],
+)
+def test_a_class_is_found_by_index_wnid_or_name(wanted, index):
+    assert find_label(PETS, wanted) == index
+
+
+def test_a_name_goes_before_an_index():
+    digits = tuple(Label(str(9 - index), str(9 - index)) for index in range(10))
+    assert find_label(digits, "7") == 2
+    assert find_label(digits, 7) == 7
+
+
+def test_a_name_of_two_classes_asks_which_one_is_meant():
+    with pytest.raises(LabelError, match=r"'crane' names 2 classes: say which of n2, n4\."):
+        find_label(PETS, "crane")
+
+
+def test_the_names_that_ilsvrc2012_gives_twice_are_told_apart_by_their_wnids():
+    with pytest.raises(LabelError, match="n02012849, n03126707"):
+        find_label(ilsvrc2012(), "crane")
+    assert find_label(ilsvrc2012(), "n03126707") == 517
+
+
+def test_an_unknown_class_is_answered_with_similar_ones():
+    with pytest.raises(LabelError, match=r"no class 'goldfihs' among the 1000\. Similar: goldfish"):
+        find_label(ilsvrc2012(), "goldfihs")
+
+
+@pytest.mark.parametrize("wanted", [4, "4", -1, "-1", ""])
+def test_an_index_outside_of_the_list_is_no_class(wanted):
+    with pytest.raises(LabelError, match="There is no class"):
+        find_label(PETS, wanted)
