@@ -1,0 +1,121 @@
+"""ONNX Runtime runs an exported graph on the CPU or a GPU."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.backends.base import BackendError, check_photos, cuda_index, no_answers
+from alexnet.backends.metadata import info_from_metadata
+from alexnet.config import Views
+from alexnet.errors import optional_import
+from alexnet.files import sha256_of
+
+_ERRORS_ONLY = 3  # of the runtime's severities 0 (verbose) to 4 (fatal)
+
+
+class OnnxRuntimeBackend:
+    """An `.onnx` file that `alexnet-export` wrote. Threads may share it."""
+
+    name = "onnxruntime"
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        views: Views | None = None,
+        threads: int | None = None,
+        device: str = "cpu",
+    ):
+        """See `alexnet.backends.open_backend`."""
+        gpu = cuda_index(device)
+        if not path.is_file():
+            raise BackendError(f"There is no model {path}.")
+        runtime = _runtime()
+        session = _session(runtime, path, threads=threads, gpu=gpu)
+        metadata = session.get_modelmeta().custom_metadata_map
+        self.info = info_from_metadata(metadata, path, sha256=sha256_of(path))
+        if views is not None and views != self.info.views:
+            raise BackendError(
+                f"{path} was exported with the views '{self.info.views}' and can't take "
+                f"'{views}': export it again with --views {views}."
+            )
+        self._session: Any | None = session
+
+    def run(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities (N, classes) of uint8 photos (N, S, S, 3)."""
+        check_photos(photos, self.info)
+        if len(photos) == 0:
+            return no_answers(self.info)[0]
+        return self._outputs(photos, ["probabilities"])[0]
+
+    def run_features(
+        self, photos: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities, and fc7 after its ReLU (N, units), averaged over the views."""
+        check_photos(photos, self.info)
+        if not self.info.has_features:
+            raise BackendError(
+                f"{self.info.path} was exported without features: export it again with --features."
+            )
+        if len(photos) == 0:
+            return no_answers(self.info)
+        probabilities, features = self._outputs(photos, ["probabilities", "features"])
+        return probabilities, features
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+    def _outputs(self, photos: NDArray[np.uint8], names: list[str]) -> list[NDArray[np.float32]]:
+        session = self._session
+        if session is None:
+            raise BackendError(f"The model {self.info.path} is closed.")
+        outputs: list[NDArray[np.float32]] = session.run(names, {"photos": photos})
+        return outputs
+
+
+def _runtime() -> ModuleType:
+    """The runtime, silent and without telemetry."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    runtime = optional_import("onnxruntime", extra="dev")
+    runtime.disable_telemetry_events()
+    runtime.set_default_logger_severity(_ERRORS_ONLY)
+    return runtime
+
+
+def _session(runtime: ModuleType, path: Path, *, threads: int | None, gpu: int | None) -> Any:
+    options = runtime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if gpu is not None:
+        # TF32 rounds inputs to 10 bits: the answers would differ in the third digit.
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": gpu, "use_tf32": 0}))
+        if "CUDAExecutionProvider" not in runtime.get_available_providers():
+            raise BackendError(
+                "This ONNX Runtime has no CUDA: take the device cpu, or install onnxruntime-gpu."
+            )
+    try:
+        session = runtime.InferenceSession(path, options, providers=providers)
+    except Exception as error:  # the runtime's errors share no base class
+        raise BackendError(
+            f"{path} is not a whole ONNX model that this ONNX Runtime {runtime.__version__} can "
+            f"run: {_first_line(error)}"
+        ) from error
+    if gpu is not None and session.get_providers()[0] != "CUDAExecutionProvider":
+        raise BackendError(
+            f"ONNX Runtime {runtime.__version__} can't use CUDA device {gpu}: it needs a driver, "
+            "CUDA and cuDNN of the versions it was built for. Take the device cpu, or install them."
+        )
+    return session
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

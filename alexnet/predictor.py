@@ -1,0 +1,242 @@
+"""Photos -> predictions, for any number of photos: decoded in threads while the network runs."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from alexnet.backends.base import Backend
+from alexnet.errors import AlexNetError
+from alexnet.labels import Label
+from alexnet.machine import cores
+from alexnet.photo import MAX_PIXELS, Photo, PhotoError, Source, load_photo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One class of an answer."""
+
+    index: int
+    """The class's place in the network's output."""
+    label: str
+    """Its WordNet id, or its folder's name."""
+    name: str
+    """For people."""
+    probability: float
+    """0-1."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """The answer for one photo, or why there is none; what is not known is None."""
+
+    scores: tuple[Score, ...] = ()
+    """The most probable classes, best first; of equal ones the lower index first."""
+    probabilities: npt.NDArray[np.float32] | None = None
+    """Of all classes, (classes,)."""
+    features: npt.NDArray[np.float32] | None = None
+    """fc7 after its ReLU, (units,), where asked for."""
+    width: int | None = None
+    """Of the upright original, in pixels."""
+    height: int | None = None
+    format: str | None = None
+    frames: int | None = None
+    """Pictures in the file, of which the first was used."""
+    error: PhotoError | None = None
+    """Why the photo could not be used; None where it could."""
+
+
+class Predictor:
+    """Answers for photos with one backend. Threads may share it, as they may share the backend."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        decoders: int | None = None,
+        batch: int = 16,
+        fast: bool = False,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        """Bind a backend, which stays the caller's to close.
+
+        Args:
+            backend: what runs the network.
+            decoders: threads that decode for each `predict`; None: as many as this process has
+                cores.
+            batch: photos that the backend is given at once, at most.
+            fast: as in `load_photo`: faster decoding of large photos, slightly other pixels.
+            max_pixels: as in `load_photo`.
+
+        Raises:
+            AlexNetError: `decoders` or `batch` is less than 1.
+        """
+        self.backend = backend
+        self.decoders = _at_least_one("decoders", cores() if decoders is None else decoders)
+        self.batch = _at_least_one("batch", batch)
+        self.fast = fast
+        self.max_pixels = max_pixels
+
+    def predict(
+        self, photos: Iterable[Source], *, top_k: int = 5, features: bool = False
+    ) -> Iterator[Prediction]:
+        """One prediction for each photo, in their order, while `photos` is read bit by bit.
+
+        At most three batches (or three times `decoders`, if more) of photos are read before their
+        answers are taken, so `photos` may be endless. A photo that cannot be used gives a
+        prediction with `error`, and changes no other. What the backend raises is raised here; what
+        `photos` raises too, after the answers for all photos before. Closing the iterator, or
+        leaving it to an error, ends its threads.
+
+        Raises:
+            AlexNetError: `top_k` is less than 1, `photos` is a single photo, or the model has no
+                features; at once, before the first answer is asked for.
+        """
+        if isinstance(photos, str | bytes | os.PathLike | Image.Image):
+            raise AlexNetError(
+                "predict takes several photos: pass a list of them, or call predict_one."
+            )
+        self._check(top_k, features)
+        return self._answers(iter(photos), top_k, features)
+
+    def predict_one(self, photo: Source, *, top_k: int = 5, features: bool = False) -> Prediction:
+        """The prediction for one photo, decoded in the calling thread.
+
+        Raises:
+            AlexNetError: as `predict`; a photo that cannot be used is a prediction with `error`.
+        """
+        self._check(top_k, features)
+        return self._run([self._load(photo)], top_k, features)[0]
+
+    def _check(self, top_k: int, features: bool) -> None:
+        _at_least_one("top_k", top_k)
+        if features and not self.backend.info.has_features:
+            raise AlexNetError(
+                f"{self.backend.info.path} gives no features: export it again with --features."
+            )
+
+    def _answers(
+        self, photos: Iterator[Source], top_k: int, features: bool
+    ) -> Iterator[Prediction]:
+        pool = ThreadPoolExecutor(self.decoders, thread_name_prefix="alexnet-decode")
+        ahead = _ReadAhead(photos, 2 * max(self.batch, self.decoders))
+        try:
+            ahead.fill(pool, self._load)
+            while loading := ahead.take(self.batch):
+                loaded = [future.result() for future in loading]
+                ahead.fill(pool, self._load)  # the decoders work on while the network runs
+                yield from self._run(loaded, top_k, features)
+            if ahead.failure is not None:
+                raise ahead.failure
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _load(self, source: Source) -> Photo | PhotoError:
+        try:
+            return load_photo(
+                source,
+                self.backend.info.config.input,
+                fast=self.fast,
+                max_pixels=self.max_pixels,
+            )
+        except PhotoError as error:
+            # Tracebacks hold the photo's bytes, and answers may be kept for a whole folder.
+            error.__cause__ = error.__context__ = None
+            return error.with_traceback(None)
+
+    def _run(
+        self, loaded: Sequence[Photo | PhotoError], top_k: int, features: bool
+    ) -> list[Prediction]:
+        """Predictions for decoded photos; only the good ones go through the network."""
+        photos = [photo for photo in loaded if isinstance(photo, Photo)]
+        if not photos:
+            return [Prediction(error=error) for error in loaded if isinstance(error, PhotoError)]
+        pixels = np.stack([photo.pixels for photo in photos])
+        units: npt.NDArray[np.float32] | None = None
+        if features:
+            answers, units = self.backend.run_features(pixels)
+        else:
+            answers = self.backend.run(pixels)
+        predictions, row = [], 0
+        for photo in loaded:
+            if isinstance(photo, PhotoError):
+                predictions.append(Prediction(error=photo))
+                continue
+            predictions.append(
+                Prediction(
+                    scores=top_scores(answers[row], self.backend.info.labels, top_k=top_k),
+                    probabilities=answers[row].copy(),  # a view would keep the whole batch
+                    features=None if units is None else units[row].copy(),
+                    width=photo.width,
+                    height=photo.height,
+                    format=photo.format,
+                    frames=photo.frames,
+                )
+            )
+            row += 1
+        return predictions
+
+
+class _ReadAhead:
+    """Photos that are being decoded, in order, never more than `limit` at a time."""
+
+    def __init__(self, photos: Iterator[Source], limit: int) -> None:
+        self.failure: Exception | None = None
+        """What `photos` raised; nothing is read from it after that."""
+        self._photos: Iterator[Source] | None = photos
+        self._limit = limit
+        self._loading: deque[Future[Photo | PhotoError]] = deque()
+
+    def fill(self, pool: ThreadPoolExecutor, load: Callable[[Source], Photo | PhotoError]) -> None:
+        """Read photos and start to decode them, up to the limit."""
+        while self._photos is not None and len(self._loading) < self._limit:
+            try:
+                source = next(self._photos)
+            except StopIteration:
+                self._photos = None
+            except Exception as error:
+                self.failure, self._photos = error, None
+            else:
+                self._loading.append(pool.submit(load, source))
+
+    def take(self, count: int) -> list[Future[Photo | PhotoError]]:
+        """The next photos, at most `count` of them; none at the end."""
+        return [self._loading.popleft() for _ in range(min(count, len(self._loading)))]
+
+
+def top_scores(
+    probabilities: npt.NDArray[np.float32], labels: Sequence[Label], *, top_k: int = 5
+) -> tuple[Score, ...]:
+    """The `top_k` most probable of the classes (all, where there are fewer), best first.
+
+    Args:
+        probabilities: (classes,).
+        labels: of each class.
+        top_k: at least 1. Of equal classes the lower index comes first.
+
+    Raises:
+        AlexNetError: `top_k` is less than 1.
+    """
+    best = np.argsort(-probabilities, kind="stable")[: _at_least_one("top_k", top_k)]
+    return tuple(
+        Score(
+            index=index,
+            label=labels[index].wnid,
+            name=labels[index].name,
+            probability=float(probabilities[index]),
+        )
+        for index in best.tolist()
+    )
+
+
+def _at_least_one(name: str, value: int) -> int:
+    if value < 1:
+        raise AlexNetError(f"{name} must be at least 1, not {value}.")
+    return value
