@@ -1,0 +1,147 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from alexnet.checkpoint import load_checkpoint
+from tests.train.conftest import run
+from train.dataset import Dataset
+from train.fit import minibatches
+
+# A thin mini: the same shape with few maps, so that an epoch takes a second.
+THIN = [
+    "--preset=mini",
+    *(f"--set=network.convs.{index}.maps=8" for index in range(5)),
+    "--set=network.fc6.units=16",
+    "--set=network.fc7.units=16",
+    "--set=recipe.batch=16",
+]
+
+
+def fit(data, out, *options, check=True):
+    return run("fit", *THIN, "--data", data, "--out", out, *options, check=check)
+
+
+def weights(out):
+    return load_checkpoint(out / "model.safetensors").weights
+
+
+def assert_same_weights(first, second):
+    assert all(torch.equal(weights(first)[name], weights(second)[name]) for name in weights(first))
+
+
+@pytest.fixture(scope="module")
+def left_alone(colors, tmp_path_factory):
+    """A run of four epochs that nobody disturbed."""
+    out = tmp_path_factory.mktemp("runs") / "left_alone"
+    fit(colors, out, "--epochs", 4)
+    return out
+
+
+def test_a_run_writes_its_config_its_metrics_and_a_checkpoint(left_alone, colors):
+    lines = [json.loads(line) for line in (left_alone / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    assert all(0 <= line["val_top1_error"] <= 1 for line in lines)
+    checkpoint = load_checkpoint(left_alone / "model.safetensors")
+    assert [label.wnid for label in checkpoint.labels] == ["blue", "green", "red"]
+    assert checkpoint.config.network.classes == 3
+    assert checkpoint.mean.tolist() == Dataset(colors).mean.tolist()
+    assert checkpoint.provenance["epochs"] == 4
+    assert checkpoint.provenance["data"]["training_photos"] == 48
+    assert json.loads((left_alone / "config.json").read_text())["run"]["recipe"]["batch"] == 16
+
+
+def test_the_same_seed_gives_the_same_weights(left_alone, colors, tmp_path):
+    fit(colors, tmp_path / "again", "--epochs", 4)
+    assert_same_weights(left_alone, tmp_path / "again")
+
+
+def test_another_seed_gives_other_weights(left_alone, colors, tmp_path):
+    fit(colors, tmp_path / "other", "--epochs", 4, "--seed", 1)
+    first, second = weights(left_alone)["fc8.weight"], weights(tmp_path / "other")["fc8.weight"]
+    assert not torch.equal(first, second)
+
+
+def test_a_run_killed_at_a_random_moment_resumes_to_the_same_weights(left_alone, colors, tmp_path):
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "train", "fit", *THIN, "--epochs", "4"]
+    command += ["--data", str(colors), "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not (out / "state.safetensors").exists():
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (out / "model.safetensors").exists(), "killed too late to mean anything"
+    fit(colors, out, "--epochs", 4, "--resume")
+    assert_same_weights(left_alone, out)
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_a_finished_run_is_not_overwritten(left_alone, colors):
+    done = fit(colors, left_alone, "--epochs", 4, check=False)
+    assert done.returncode == 1
+    assert "holds a run already: continue it with --resume" in done.stderr
+
+
+def test_a_run_is_not_resumed_with_other_settings(left_alone, colors):
+    done = fit(colors, left_alone, "--epochs", 4, "--resume", "--set=recipe.lr=0.5", check=False)
+    assert done.returncode == 1
+    assert "was started with other settings of recipe" in done.stderr
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_the_rate_named(colors, tmp_path):
+    done = fit(colors, tmp_path / "run", "--set=recipe.lr=1e30", check=False)
+    assert done.returncode == 1
+    assert "The loss became" in done.stderr
+    assert "learning rate of 1e+30" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--set=recipe.lrr=1",), "There is no setting 'recipe.lrr'"),
+        (("--set=network.classes=7",), "network.classes is 7 and"),
+        (("--set=input.size=72",), "takes 72: prepare them with --size 72"),
+        (("--set=input.filter=box",), "takes 'box': prepare it with --filter box"),
+        (("--set=recipe.batch=0",), "must be at least 1"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence_and_starts_nothing(colors, tmp_path, options, sentence):
+    done = fit(colors, tmp_path / "run", *options, check=False)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_are_not_prepared_are_refused(tmp_path):
+    done = fit(tmp_path, tmp_path / "run", check=False)
+    assert done.returncode == 1
+    assert "alexnet-train prepare" in done.stderr
+
+
+def test_an_epoch_shows_every_photo_once_in_an_order_of_its_own(colors):
+    split = Dataset(colors).split("train")
+
+    def order(epoch):
+        parts = [part.photos for part in minibatches(split, batch=20, seed=3, epoch=epoch)]
+        assert [len(part) for part in parts] == [20, 20, 8]
+        return [photo.tobytes() for photo in torch.cat(parts).numpy()]
+
+    first, second = order(1), order(2)
+    everything = [photo.tobytes() for photo in split.photos(range(len(split)))]
+    assert sorted(first) == sorted(second) == sorted(everything)
+    assert first != second
+    assert first == order(1)
+
+
+def test_mini_learns_handwritten_digits_in_three_epochs(digits, tmp_path):
+    done = run("fit", "--preset=mini", "--data", digits, "--out", tmp_path / "run", "--epochs=3")
+    assert json.loads(done.stdout)["val_top1_error"] < 0.4

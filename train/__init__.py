@@ -1,0 +1,1 @@
+"""alexnet-train: prepare photos, fit a network, evaluate it."""

@@ -1,0 +1,5 @@
+"""`python -m train`: the same as `alexnet-train`, so that `torchrun -m train` works."""
+
+from train.cli import main
+
+main(prog_name="alexnet-train")

@@ -1,0 +1,142 @@
+"""Top-1 error, top-5 error and loss of a network on prepared photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.console import Progress, progress
+from alexnet.errors import AlexNetError
+from alexnet.labels import Label
+from train.dataset import Split
+from train.metrics import Ties, cross_entropy, top_k_correct
+
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Errors are fractions of 1; `correct` and `loss` hold one value a photo."""
+
+    labels: NDArray[np.int64]
+    top1: NDArray[np.float64]
+    top5: NDArray[np.float64]
+    losses: NDArray[np.float64]
+
+    @property
+    def photos(self) -> int:
+        """Photos that were evaluated."""
+        return len(self.labels)
+
+    @property
+    def top1_error(self) -> float:
+        """Share of photos whose most probable class is wrong."""
+        return 1.0 - float(self.top1.mean())
+
+    @property
+    def top5_error(self) -> float:
+        """Share of photos whose five most probable classes are all wrong."""
+        return 1.0 - float(self.top5.mean())
+
+    @property
+    def loss(self) -> float:
+        """Mean of -log(probability of the label), in nats."""
+        return float(self.losses.mean())
+
+    def summary(self) -> dict[str, Any]:
+        """The overall figures, as JSON values."""
+        return {
+            "photos": self.photos,
+            "top1_error": round(self.top1_error, 6),
+            "top5_error": round(self.top5_error, 6),
+            "loss": round(self.loss, 6),
+        }
+
+    def per_class(self, names: Sequence[Label]) -> list[dict[str, Any]]:
+        """The same figures for each class that has photos, in the classes' order."""
+        rows = []
+        for index, label in enumerate(names):
+            mine = self.labels == index
+            if mine.any():
+                part = Evaluation(
+                    labels=self.labels[mine],
+                    top1=self.top1[mine],
+                    top5=self.top5[mine],
+                    losses=self.losses[mine],
+                )
+                rows.append({"label": label.wnid, "name": label.name, **part.summary()})
+        return rows
+
+
+def evaluate(
+    run: Run,
+    split: Split,
+    *,
+    batch: int = 64,
+    ties: Ties = "index",
+    description: str = "evaluate",
+) -> Evaluation:
+    """Run the deployed function over every photo of `split`.
+
+    Args:
+        run: uint8 photos (N, S, S, 3) -> probabilities (N, classes).
+        split: photos with their labels.
+        batch: photos a call.
+        ties: see `top_k_correct`.
+        description: words before the progress bar.
+
+    Raises:
+        AlexNetError: the split is empty.
+    """
+    if not len(split):
+        raise AlexNetError("There are no photos to evaluate in this part of the data set.")
+    parts: list[Evaluation] = []
+    with progress(description, total=len(split), unit="photos") as bar:
+        for start in range(0, len(split), batch):
+            parts.append(_evaluate_batch(run, split, start, batch, ties))
+            _show(bar, parts[-1].photos)
+    return Evaluation(
+        labels=np.concatenate([part.labels for part in parts]),
+        top1=np.concatenate([part.top1 for part in parts]),
+        top5=np.concatenate([part.top5 for part in parts]),
+        losses=np.concatenate([part.losses for part in parts]),
+    )
+
+
+def check_labels(artifact: Sequence[Label], data: Sequence[Label]) -> None:
+    """The network must have been made for just these classes, in this order.
+
+    Raises:
+        AlexNetError: it was not; the sentence names the first difference.
+    """
+    if len(artifact) != len(data):
+        raise AlexNetError(
+            f"The network knows {len(artifact)} classes and the data set has {len(data)}: "
+            "evaluate it on data that was prepared from the same classes."
+        )
+    for index, (mine, theirs) in enumerate(zip(artifact, data, strict=True)):
+        if mine.wnid != theirs.wnid:
+            raise AlexNetError(
+                f"Class {index} is '{mine.wnid}' for the network and '{theirs.wnid}' in the data "
+                "set: the two do not belong together."
+            )
+
+
+def _evaluate_batch(run: Run, split: Split, start: int, batch: int, ties: Ties) -> Evaluation:
+    chosen = np.arange(start, min(start + batch, len(split)))
+    labels = split.labels[chosen]
+    probabilities = run(split.photos(chosen))
+    return Evaluation(
+        labels=labels,
+        top1=top_k_correct(probabilities, labels, 1, ties=ties),
+        top5=top_k_correct(probabilities, labels, 5, ties=ties),
+        losses=cross_entropy(probabilities, labels),
+    )
+
+
+def _show(bar: Progress, count: int) -> None:
+    bar.advance(count)

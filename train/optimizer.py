@@ -1,0 +1,83 @@
+"""Stochastic gradient descent as in the paper's section 5, and in PyTorch's reading of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from train.recipe import Recipe
+
+
+class SGD(torch.optim.Optimizer):
+    """Momentum and weight decay with the learning rate inside or outside the velocity.
+
+    Inside [P §5, S weights.cu:148-195]: `v <- m v - lr (g + d w)`, `w <- w + v`. A cut of the rate
+    then acts on new gradients only. Outside (torch.optim.SGD): `v <- m v + g + d w`,
+    `w <- w - lr v`. The two are equal while the rate is constant.
+
+    A group whose rate is 0 is skipped altogether: no decay, no drift, its velocity kept
+    [S weights.cu:148].
+    """
+
+    def __init__(
+        self, groups: list[dict[str, Any]], *, momentum: float, lr_in_velocity: bool = True
+    ):
+        """`groups`: dictionaries with `params`, `lr` and `weight_decay`."""
+        super().__init__(groups, {"momentum": momentum, "lr_in_velocity": lr_in_velocity})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        loss = None if closure is None else closure()
+        for group in self.param_groups:
+            if group["lr"] == 0:
+                continue
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._update(weight, group)
+        return loss
+
+    def _update(self, weight: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[weight]
+        if "velocity" not in state:
+            state["velocity"] = torch.zeros_like(weight)
+        velocity, rate = state["velocity"], group["lr"]
+        gradient = weight.grad
+        assert gradient is not None
+        if group["weight_decay"]:
+            gradient = gradient.add(weight, alpha=group["weight_decay"])
+        if group["lr_in_velocity"]:
+            velocity.mul_(group["momentum"]).sub_(gradient, alpha=rate)
+            weight.add_(velocity)
+        else:
+            velocity.mul_(group["momentum"]).add_(gradient)
+            weight.sub_(velocity, alpha=rate)
+
+
+def optimizer_for(network: nn.Module, recipe: Recipe) -> SGD:
+    """The recipe's optimizer: one group for weights, one for biases, each with its own rate."""
+    named = list(network.named_parameters())
+    groups = [
+        {
+            "params": [p for name, p in named if name.split(".")[-1] != "bias"],
+            "lr": recipe.lr,
+            "base_lr": recipe.lr,
+            "weight_decay": recipe.weight_decay,
+        },
+        {
+            "params": [p for name, p in named if name.split(".")[-1] == "bias"],
+            "lr": recipe.bias_lr,
+            "base_lr": recipe.bias_lr,
+            "weight_decay": recipe.weight_decay if recipe.bias_decay else 0.0,
+        },
+    ]
+    return SGD(groups, momentum=recipe.momentum, lr_in_velocity=recipe.lr_in_velocity)
+
+
+def scale_rates(optimizer: SGD, factor: float) -> None:
+    """Set every group's rate to `factor` times what the recipe starts with."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor

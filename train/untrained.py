@@ -1,0 +1,206 @@
+"""Untrained networks, and how their layers are scaled to a trained network's size."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from alexnet.checkpoint import Checkpoint
+from alexnet.config import Config, ConvConfig, InputConfig
+from alexnet.errors import AlexNetError
+from alexnet.labels import Label, ilsvrc2012, labels_from_json
+from alexnet.network import AlexNet
+from alexnet.views import Crops, views_of
+
+# Channel means of ILSVRC-2012's mean image, RGB [CC2 input_meta]; docs/fidelity.md B.2.
+MEAN_RGB = (127.30, 119.72, 104.91)
+
+# Standard deviations of a layer's values before its nonlinearity: those of the network that
+# docs/performance.md measures, chosen so that sums of squares count beside LRN's k.
+_NORMALISED_STDS, _CONV_STD, _HIDDEN_STD = (67.0, 47.0), 9.0, 5.6
+_BEST_PROBABILITY = 0.65
+_PHOTOS = 48
+
+
+def untrained(
+    config: Config, *, seed: int, scaled: bool = False, labels: Sequence[Label] | None = None
+) -> Checkpoint:
+    """A checkpoint with fresh weights.
+
+    Args:
+        config: the network; its number of classes becomes that of `labels`, where given.
+        seed: of the weights, and of the made-up photos that `scaled` measures with.
+        scaled: rescale layer by layer, see `scale`.
+        labels: None: ILSVRC-2012's for 1000 classes, else "class 0", "class 1" and so on.
+
+    Raises:
+        AlexNetError: a kernel does not fit the maps that reach it.
+    """
+    if labels is not None:
+        config = replace(config, network=replace(config.network, classes=len(labels)))
+    network = AlexNet(config).initialise(torch.Generator().manual_seed(seed)).eval()
+    side = config.input.size
+    mean = None
+    if config.input.has_mean_image:
+        mean = np.full((side, side, 3), MEAN_RGB, dtype=np.float32)
+    if scaled:
+        crops = Crops(config.input, mean)(
+            torch.from_numpy(made_up_photos(_PHOTOS, config.input, seed=seed)),
+            views_of(config.input, "centre"),
+        )
+        scale(network, crops)
+    return Checkpoint(
+        config=config,
+        weights=network.state_dict(),
+        labels=tuple(labels) if labels is not None else _labels(config.network.classes),
+        mean=mean,
+        provenance={
+            "untrained": True,
+            "preset": config.preset,
+            "seed": seed,
+            "scaled": scaled,
+            "alexnet": importlib.metadata.version("alexnet"),
+            "torch": torch.__version__,
+        },
+    )
+
+
+def read_labels(path: Path) -> tuple[Label, ...]:
+    """Classes from a JSON list, or from a data set's dataset.json.
+
+    Raises:
+        AlexNetError: the file is neither.
+    """
+    try:
+        data: Any = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise AlexNetError(f"{path} is not a JSON file in UTF-8: {error}.") from error
+    labels = labels_from_json(json.dumps(data.get("classes") if isinstance(data, dict) else data))
+    if not labels:
+        raise AlexNetError(f"{path} names no classes.")
+    return labels
+
+
+def made_up_photos(count: int, config: InputConfig, *, seed: int) -> NDArray[np.uint8]:
+    """Noise with the statistics of photos: uint8 (count, S, S, 3).
+
+    Amplitudes fall with frequency, as in photos, each photo with a brightness, contrast and
+    steepness of its own; most of the variation is common to the three channels. Over all photos a
+    channel deviates by about 74, as in ILSVRC-2012 [CC2 input_meta].
+    """
+    random = np.random.default_rng(seed)
+    side = config.size
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
+    frequency[0, 0] = math.inf  # the mean is set apart
+    photos = np.empty((count, side, side, 3), dtype=np.uint8)
+    for photo in photos:
+        spectrum = np.fft.rfft2(random.standard_normal((4, side, side)))
+        noise = np.fft.irfft2(spectrum / frequency ** random.uniform(0.8, 1.4), s=(side, side))
+        noise /= noise.std(axis=(1, 2), keepdims=True)
+        colours = noise[0] + 0.4 * noise[1:]
+        brightness = random.normal(0.0, 20.0) + random.normal(0.0, 10.0, (3, 1, 1))
+        values = random.uniform(35.0, 95.0) * colours + brightness
+        levels = np.rint(values.transpose(1, 2, 0) + MEAN_RGB)
+        photo[:] = np.clip(levels, 0, 255).astype(np.uint8)
+    return photos
+
+
+def scale(network: AlexNet, crops: Tensor) -> None:
+    """Rescale each layer in turn, in place, by what it answers to `crops` (N, 3, C, C).
+
+    Weights are multiplied so that a layer's values, before its nonlinearity, have a trained
+    network's standard deviation; biases make each map's (or unit's) mean 0, so that half of all
+    ReLUs are open and the answers hang on the photo. The last layer is scaled so that the best
+    class of these photos has a probability of 0.65 on average; for real photos, which its few
+    directions fit less well, it is about 0.3 with one view and half of that with ten.
+    """
+    with torch.no_grad():
+        maps = crops
+        for number, (name, conv) in enumerate(network.convs):
+            layer = network.get_submodule(name)
+            assert isinstance(layer, nn.Conv2d)
+            values = network.conv_stage(name, _bare(conv), maps)
+            _scale_layer(layer, values, std=_std_of(conv, number))
+            maps = network.conv_stage(name, conv, maps)
+        hidden = _Hidden(network)
+        network(crops)
+        hidden.remove()
+
+
+def _bare(conv: ConvConfig) -> ConvConfig:
+    return replace(conv, steps=(), lrn=None, same_map_lrn=None, pool=None)
+
+
+def _std_of(conv: ConvConfig, number: int) -> float:
+    return _CONV_STD if conv.lrn is None else _NORMALISED_STDS[min(number, 1)]
+
+
+class _Hidden:
+    """Scales fc6, fc7 and fc8 as the forward pass reaches them."""
+
+    def __init__(self, network: AlexNet):
+        self._handles = [
+            network.fc6.register_forward_hook(self._hidden_layer),
+            network.fc7.register_forward_hook(self._hidden_layer),
+            network.fc8.register_forward_hook(self._last_layer),
+        ]
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    @staticmethod
+    def _hidden_layer(layer: nn.Linear, inputs: tuple[Tensor], values: Tensor) -> Tensor:
+        _scale_layer(layer, values, std=_HIDDEN_STD)
+        return nn.functional.linear(inputs[0], layer.weight, layer.bias)
+
+    @staticmethod
+    def _last_layer(layer: nn.Linear, inputs: tuple[Tensor], values: Tensor) -> Tensor:
+        # Only directions in which photos' features differ, as in a trained network. Answers from
+        # random directions carry the rounding errors of all units: several times as much.
+        centred = inputs[0] - inputs[0].mean(dim=0)
+        directions = torch.linalg.svd(centred, full_matrices=False).Vh[:-1]
+        layer.weight.copy_((layer.weight @ directions.T) @ directions)
+        values = nn.functional.linear(inputs[0], layer.weight, layer.bias)
+        _scale_layer(layer, values, std=_confident_std(values))
+        return nn.functional.linear(inputs[0], layer.weight, layer.bias)
+
+
+def _scale_layer(layer: nn.Conv2d | nn.Linear, values: Tensor, *, std: float) -> None:
+    """Make `values` (N, C, ...), the layer's output, centred by map and of deviation `std`."""
+    assert layer.bias is not None
+    over = [axis for axis in range(values.ndim) if axis != 1]
+    mean = values.mean(dim=over)
+    shape = [-1 if axis == 1 else 1 for axis in range(values.ndim)]
+    factor = std / (values - mean.view(shape)).square().mean().sqrt()
+    layer.weight.mul_(factor)
+    layer.bias.sub_(mean).mul_(factor)
+
+
+def _confident_std(logits: Tensor) -> float:
+    """The deviation at which the best class of a photo is as probable as wished, on average."""
+    centred = logits - logits.mean(dim=0)
+    unit = centred / centred.square().mean().sqrt()
+    low, high = 0.0, 100.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        best = torch.softmax(unit * middle, dim=1).amax(dim=1).mean().item()
+        low, high = (middle, high) if best < _BEST_PROBABILITY else (low, middle)
+    return high
+
+
+def _labels(classes: int) -> tuple[Label, ...]:
+    if classes == 1000:
+        return ilsvrc2012()
+    names = [f"class {index}" for index in range(classes)]
+    return tuple(Label(name, name) for name in names)

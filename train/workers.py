@@ -1,0 +1,76 @@
+"""Store photos in several processes, in order and with few of them in memory at once.
+
+Processes and not threads: two thirds of a small photo's time are Python's own, under its lock.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from alexnet.config import InputConfig
+from alexnet.errors import AlexNetError
+from train.catalogue import Item
+from train.shards import Batch, store_batch
+
+Result = tuple[Sequence[Item], Batch]
+
+
+def store_all(
+    batches: Sequence[Sequence[Item]], input: InputConfig, *, workers: int
+) -> Generator[Result, None, None]:
+    """Every batch with what became of it, in the order of `batches`; close it when stopping early.
+
+    At most three batches for each worker are under way.
+
+    Raises:
+        AlexNetError: a worker process died.
+        OSError: a source can't be read.
+    """
+    workers = min(workers, len(batches) // 2)  # a process takes longer to start than a few batches
+    if workers < 2:
+        for items in batches:
+            yield items, store_batch(items, input)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks held by other threads
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start)
+    under_way: deque[tuple[Sequence[Item], Future[Batch]]] = deque()
+    try:
+        for items in batches:
+            under_way.append((items, pool.submit(store_batch, items, input)))
+            if len(under_way) == 3 * workers:
+                yield _first(under_way)
+        while under_way:
+            yield _first(under_way)
+    except BrokenProcessPool as error:
+        raise AlexNetError(
+            "A worker process was ended from outside, often because memory ran out: run the "
+            "command again, with fewer --workers; finished shards are kept."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _first(under_way: deque[tuple[Sequence[Item], Future[Batch]]]) -> Result:
+    items, future = under_way.popleft()
+    return items, future.result()
+
+
+def _start() -> None:
+    """Set up a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the pool
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent can't end its workers, and they would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
