@@ -1,0 +1,1 @@
+"""The HTTP service, and alexnet-label for photos at rest."""

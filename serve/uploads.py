@@ -1,0 +1,175 @@
+"""The photos of one request: its body read with limits, and taken apart; nothing goes to disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from starlette.requests import ClientDisconnect, Request
+
+from serve.problems import Problem
+from serve.settings import Settings
+
+# Bytes of a body that is too large are read and thrown away, so that the client gets the answer and
+# can use its connection on; a body this many times too large is cut off.
+_DRAINED = 10
+_CLOSE = {"Connection": "close"}
+_LONGEST_HEADERS = 16_384
+_DEFAULT_TOP_K = 5
+
+# One `; name=value` of a header. A backslash in a file name is a backslash (browsers escape nothing
+# but quotes, as %22), so only what comes before the name that is looked for can be misread.
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))\s*')
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What one request asks."""
+
+    photos: tuple[bytes, ...]
+    """At least one, in the request's order."""
+    top_k: int
+    """How many classes of each; at least 1, and more than there are means all."""
+
+
+async def read_upload(request: Request, settings: Settings) -> Upload:
+    """Read and take apart a request: a form with the field `image`, or one photo as the body.
+
+    Raises:
+        Problem: whatever is wrong with it, except with the photos themselves.
+    """
+    top_ks = _query(request)
+    body = await _read_body(request, settings.max_body)
+    content_type = request.headers.get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
+    if not kind.startswith("multipart/"):
+        return Upload((body,), _top_k(top_ks))
+    if kind != "multipart/form-data":
+        raise Problem(415, "unsupported_media_type", f"Send multipart/form-data, not {kind}.")
+    photos: list[bytes] = []
+    for name, content in _fields(body, _boundary(content_type)):
+        if name == "image":
+            photos.append(content)
+        elif name == "top_k":
+            top_ks.append(content.decode("utf-8", "replace"))
+        else:
+            raise Problem(
+                400, "unknown_field", f"There is no field {name[:100]!r}: take image, and top_k."
+            )
+        if len(photos) > settings.max_photos:
+            raise Problem(
+                413,
+                "too_many_photos",
+                f"A request takes {settings.max_photos} photos at most: send the rest by another.",
+            )
+    if not photos:
+        raise Problem(400, "no_photo", "The form holds no photo: put it in the field image.")
+    return Upload(tuple(photos), _top_k(top_ks))
+
+
+def _query(request: Request) -> list[str]:
+    """The values of `top_k` in the address; there are no other parameters."""
+    unknown = sorted(set(request.query_params) - {"top_k"})
+    if unknown:
+        raise Problem(
+            400, "unknown_parameter", f"There is no parameter {unknown[0][:100]!r}: take top_k."
+        )
+    return request.query_params.getlist("top_k")
+
+
+def _top_k(values: list[str]) -> int:
+    if not values:
+        return _DEFAULT_TOP_K
+    value = values[0].strip()
+    if len(set(values)) > 1 or not re.fullmatch("[0-9]{1,9}", value) or int(value) < 1:
+        given = " and ".join(repr(value[:100]) for value in values[:2])
+        raise Problem(
+            400, "bad_top_k", f"top_k must be one whole number of at least 1, not {given}."
+        )
+    return int(value)
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    """The whole body, if it has `limit` bytes at most; of a larger one nothing is kept."""
+    declared = int(request.headers.get("content-length", "0"))
+    too_large = f"The request's body has more than the {limit / 1e6:g} MB that are allowed."
+    if declared > limit and (
+        declared > _DRAINED * limit or request.headers.get("expect", "").lower() == "100-continue"
+    ):
+        raise Problem(413, "body_too_large", too_large, headers=_CLOSE)
+    chunks: list[bytes] = []
+    length = 0
+    try:
+        async for chunk in request.stream():
+            length += len(chunk)
+            if length > _DRAINED * limit:
+                raise Problem(413, "body_too_large", too_large, headers=_CLOSE)
+            if max(length, declared) <= limit:
+                chunks.append(chunk)
+            else:
+                chunks.clear()
+    except ClientDisconnect as error:
+        raise Problem(400, "client_gone", "The request breaks off.", headers=_CLOSE) from error
+    if length > limit:
+        raise Problem(413, "body_too_large", too_large)
+    return b"".join(chunks)
+
+
+def _fields(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each part of a multipart/form-data body (RFC 7578, RFC 2046 5.1.1)."""
+    delimiter = b"--" + boundary
+    at = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
+    if at == 1:
+        raise _malformed("its boundary does not occur in it")
+    while True:
+        at += len(delimiter)
+        if body.startswith(b"--", at):
+            return
+        line_end = body.find(b"\r\n", at)
+        if line_end < 0 or body[at:line_end].strip(b" \t"):
+            raise _malformed("a boundary is not at the end of its line")
+        head_end = body.find(b"\r\n\r\n", line_end, line_end + _LONGEST_HEADERS)
+        if head_end < 0:
+            raise _malformed("the headers of a part do not end")
+        end = body.find(b"\r\n" + delimiter, head_end + 2)
+        if end < 0:
+            raise _malformed("it breaks off")
+        yield _field_name(body[line_end:head_end]), body[head_end + 4 : end]
+        at = end + 2
+
+
+def _field_name(head: bytes) -> str:
+    """The name that a part's Content-Disposition gives."""
+    for line in head.decode("utf-8", "replace").split("\r\n"):
+        name, _, value = line.partition(":")
+        if name.strip().lower() == "content-disposition":
+            field = _parameter(value, "name")
+            if field is not None and value.partition(";")[0].strip().lower() == "form-data":
+                return field
+    raise _malformed("a part has no name")
+
+
+def _boundary(content_type: str) -> bytes:
+    boundary = _parameter(content_type, "boundary") or ""
+    if not 1 <= len(boundary) <= 70 or not boundary.isascii():
+        raise _malformed("its Content-Type names no boundary")
+    return boundary.encode("ascii")
+
+
+def _parameter(header: str, wanted: str) -> str | None:
+    """A parameter's value, as `name` of `form-data; name="image"; filename="a.jpg"`."""
+    at = header.find(";")
+    while at >= 0 and (match := _PARAMETER.match(header, at)):
+        if match[1].lower() == wanted:
+            return match[3] if match[2] is None else re.sub(r"\\(.)", r"\1", match[2])
+        at = match.end()
+    return None
+
+
+def _malformed(reason: str) -> Problem:
+    return Problem(
+        400,
+        "malformed_form",
+        f"The multipart form is malformed: {reason}. Send it as curl -F does.",
+    )

@@ -1,0 +1,193 @@
+"""What the running service answers to good requests."""
+
+import asyncio
+import json
+
+import httpx
+import pytest
+
+from tests.photos import bomb, encode, pattern, sklearn_photos
+from tests.serve.running import problem
+
+PHOTO = encode(pattern(), "JPEG")
+
+
+def expected(prediction):
+    """What the service says of a prediction's classes."""
+    return [
+        {
+            "index": score.index,
+            "label": score.label,
+            "name": score.name,
+            "probability": pytest.approx(score.probability, abs=1e-6),
+        }
+        for score in prediction.scores
+    ]
+
+
+def test_the_answer_is_the_predictors(service, predictor):
+    pytest.importorskip("sklearn", reason="its photographs come with scikit-learn")
+    for path in sklearn_photos():
+        data = path.read_bytes()
+        (result,) = service.classify(data).json()["results"]
+        assert result == {
+            "width": 640,
+            "height": 427,
+            "format": "JPEG",
+            "predictions": expected(predictor.predict_one(data)),
+        }
+
+
+def test_several_photos_are_answered_in_their_order_and_a_bad_one_alone_is_an_error(
+    service, predictor
+):
+    photos = [encode(pattern(seed=seed)) for seed in range(4)]
+    photos[2:2] = [photos[0][:200], b"text", bomb()]
+    response = service.classify(*photos)
+    assert response.status_code == 200
+    results = response.json()["results"]
+    errors = {at: result["error"] for at, result in enumerate(results) if "error" in result}
+    assert {at: (error["status"], error["code"]) for at, error in errors.items()} == {
+        2: (422, "corrupt_photo"),
+        3: (415, "not_a_photo"),
+        4: (422, "too_many_pixels"),
+    }
+    for at in (0, 1, 5, 6):
+        assert results[at]["predictions"] == expected(predictor.predict_one(photos[at]))
+
+
+def test_an_answer_names_the_model_the_views_and_how_long_it_took(service, model_file):
+    answer = service.classify(PHOTO).json()
+    assert (answer["model"], answer["views"]) == (model_file.stem, "ten")
+    assert set(answer) == {"model", "views", "results", "timings"}
+    assert all(time >= 0 for time in answer["timings"].values())
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 50])
+def test_top_k_classes_are_named_wherever_it_is_said(service, top_k):
+    for options in ({"params": {"top_k": top_k}}, {"data": {"top_k": top_k}}):
+        (result,) = service.classify(PHOTO, **options).json()["results"]
+        assert len(result["predictions"]) == top_k
+    both = service.classify(PHOTO, params={"top_k": top_k}, data={"top_k": top_k})
+    assert len(both.json()["results"][0]["predictions"]) == top_k
+
+
+def test_a_top_k_beyond_the_classes_means_all_of_them(service):
+    (result,) = service.classify(PHOTO, params={"top_k": 1000}).json()["results"]
+    assert len(result["predictions"]) == 50
+    assert sum(best["probability"] for best in result["predictions"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_fifty_requests_at_once_each_get_their_own_answer(service, predictor):
+    photos = [encode(pattern(seed=seed)) for seed in range(50)]
+    answers = [expected(prediction) for prediction in predictor.predict(photos)]
+    given = [tuple(best["probability"].expected for best in answer) for answer in answers]
+    assert len(set(given)) == 50, "the photos have to differ for this test"
+
+    async def ask():
+        limits = httpx.Limits(max_connections=50)
+        async with httpx.AsyncClient(base_url=service.url, timeout=60, limits=limits) as client:
+            return await asyncio.gather(
+                *(client.post("/v1/classify", files={"image": photo}) for photo in photos)
+            )
+
+    for response, answer in zip(asyncio.run(ask()), answers, strict=True):
+        assert response.json()["results"][0]["predictions"] == answer
+
+
+def test_the_service_answers_others_while_it_is_busy(service):
+    large = encode(pattern(3000, 2000), "JPEG")
+    done = []
+
+    async def ask():
+        async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+
+            async def busy():
+                files = [("image", large)] * 16
+                response = await client.post("/v1/classify", files=files)
+                assert response.status_code == 200
+                done.append("photos")
+
+            async def quick():
+                await asyncio.sleep(0.3)  # let the photos arrive
+                for path in ("/livez", "/readyz", "/v1/model"):
+                    assert (await client.get(path)).status_code == 200
+                done.append("probes")
+
+            await asyncio.gather(busy(), quick())
+
+    asyncio.run(ask())
+    assert done == ["probes", "photos"]
+
+
+def test_the_model_is_described(service, predictor, model_file):
+    model = httpx.get(service.url + "/v1/model").json()
+    info = predictor.backend.info
+    assert model["name"] == model_file.stem
+    assert (model["preset"], model["classes"]) == ("mini", 50)
+    assert (model["backend"], model["device"], model["views"]) == ("torch", "cpu", "ten")
+    assert model["sha256"] == info.sha256
+    assert (model["input"]["size"], model["input"]["crop"]) == (64, 56)
+    assert model["provenance"] == json.loads(json.dumps(dict(info.provenance)))
+    assert {"python", "bentoml", "pillow", "torch"} <= set(model["versions"])
+    assert model["limits"] == {
+        "body_bytes": 20_000_000,
+        "pixels": 50_000_000,
+        "photos": 32,
+        "requests": 32,
+        "seconds": 50.0,
+        "formats": ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"],
+    }
+
+
+def test_the_classes_are_listed_in_the_order_of_their_index(service, predictor):
+    classes = httpx.get(service.url + "/v1/model/classes").json()["classes"]
+    assert [entry["index"] for entry in classes] == list(range(50))
+    labels = predictor.backend.info.labels
+    assert [entry["label"] for entry in classes] == [label.wnid for label in labels]
+    assert [entry["name"] for entry in classes] == [label.name for label in labels]
+
+
+def test_the_root_says_what_there_is(service):
+    answer = httpx.get(service.url + "/").json()
+    assert "/v1/classify" in answer["classify"]
+
+
+def test_bentomls_own_routes_are_there(service):
+    for path in ("/livez", "/readyz", "/metrics", "/docs.json", "/schema.json"):
+        assert httpx.get(service.url + path).status_code == 200, path
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # BentoML's own
+def test_bentomls_own_client_works(service, predictor, tmp_path):
+    import bentoml
+    from bentoml.exceptions import BentoMLException
+
+    photos = [tmp_path / "a.png", tmp_path / "b.jpg"]
+    photos[0].write_bytes(encode(pattern(seed=1)))
+    photos[1].write_bytes(PHOTO)
+    with bentoml.SyncHTTPClient(service.url) as client:
+        answer = client.classify(image=photos, top_k=2)
+        for result, path in zip(answer["results"], photos, strict=True):
+            assert result["predictions"] == expected(predictor.predict_one(path, top_k=2))
+        photos[0].write_bytes(b"text")
+        with pytest.raises(BentoMLException) as caught:
+            client.classify(image=photos[0])
+    assert caught.value.error_code == 415
+    assert json.loads(str(caught.value))["code"] == "not_a_photo"
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/v1", "/%ff%00", "/" + "a" * 5000])
+def test_an_unknown_address_is_a_problem_too(service, path):
+    response = httpx.get(service.url + path, follow_redirects=False)
+    assert response.status_code == 404
+    assert problem(response)["code"] == "not_found"
+
+
+@pytest.mark.parametrize("path", ["/v1/classify", "/classify"])
+def test_the_wrong_method_is_a_problem_too(service, path):
+    response = httpx.get(service.url + path)
+    assert response.status_code == 405
+    assert response.headers["allow"] == "POST"
+    assert problem(response)["code"] == "method_not_allowed"
+    assert httpx.delete(service.url + "/v1/model").status_code == 405
