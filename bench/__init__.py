@@ -1,0 +1,1 @@
+"""alexnet-bench: how fast it all is."""

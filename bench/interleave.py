@@ -1,0 +1,64 @@
+"""Timing several calls side by side, so that they share every mood of the machine."""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+
+from alexnet.console import progress
+
+Call = Callable[[], object]
+
+
+def interleave(
+    calls: Sequence[Call],
+    *,
+    count: int | None = None,
+    duration: float | None = None,
+    warmup: int = 3,
+) -> list[list[float]]:
+    """Seconds that each call took in each round: `result[call][round]`.
+
+    A round makes every call once, in an order that is shuffled anew (with a fixed seed), so that no
+    call always follows the same neighbour. `warmup` rounds come first and are not reported. There
+    are `count` rounds, or as many as begin within `duration` seconds, at least one.
+    """
+    assert (count is None) != (duration is None), "rounds are counted or timed"
+    order = list(range(len(calls)))
+    shuffled = random.Random(0)
+    times: list[list[float]] = [[] for _ in calls]
+    one_round = math.nan
+    for _ in range(warmup):
+        began = time.perf_counter()
+        for call in calls:
+            call()
+        one_round = time.perf_counter() - began
+    expected = count
+    if duration is not None and warmup:
+        expected = max(1, round(duration / one_round))
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()  # a collection belongs to no call in particular
+    try:
+        with progress("Measuring", total=expected, unit="rounds") as bar:
+            began = time.perf_counter()
+            done = 0
+            while done == 0 or (
+                done < count
+                if count is not None
+                else time.perf_counter() - began < (duration or 0.0)
+            ):
+                shuffled.shuffle(order)
+                for place in order:
+                    start = time.perf_counter()
+                    calls[place]()
+                    times[place].append(time.perf_counter() - start)
+                done += 1
+                bar.advance()
+    finally:
+        if collecting:
+            gc.enable()
+    return times

@@ -1,0 +1,98 @@
+"""What a number was measured on: the machine, the versions, and what else was running."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from alexnet.machine import cores
+
+# Distributions whose versions change a measurement; those that are not installed are left out.
+_PACKAGES = (
+    *("alexnet", "torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt"),
+    *("numpy", "pillow"),
+)
+
+
+def describe_machine(device: str = "cpu") -> dict[str, Any]:
+    """Processor, memory, system, versions and load, as JSON values; unknown ones are None."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "cpu": cpu_model(),
+        "cores": cores(),
+        "memory_gib": memory_gib(),
+        "gpu": gpu_model(device),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "system": platform.platform(),
+        "load_average": load_average(),
+        "python": platform.python_version(),
+        "versions": versions(),
+    }
+
+
+def one_line(machine: dict[str, Any]) -> str:
+    """The machine in words, for people."""
+    parts = [
+        machine["cpu"],
+        f"{machine['cores']} cores",
+        None if machine["memory_gib"] is None else f"{machine['memory_gib']} GiB",
+        machine["gpu"],
+        f"Python {machine['python']}",
+        *(f"{name} {version}" for name, version in machine["versions"].items()),
+        None if machine["load_average"] is None else f"load {machine['load_average']:g} before",
+        machine["date"],
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def cpu_model() -> str:
+    """The processor's name, as the kernel tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def memory_gib() -> float | None:
+    """Main memory in GiB, to one decimal."""
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None
+    return round(size / 2**30, 1)
+
+
+def gpu_model(device: str) -> str | None:
+    """The name of the GPU behind `cuda` or `cuda:N`; None for `cpu`."""
+    if device == "cpu":
+        return None
+    import torch
+
+    return str(torch.cuda.get_device_name(device)) if torch.cuda.is_available() else None
+
+
+def load_average() -> float | None:
+    """Processes that ran or wanted to, averaged over the last minute."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (OSError, AttributeError):
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Versions of the installed packages that matter here."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
