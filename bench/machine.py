@@ -9,11 +9,12 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from alexnet import __version__
 from alexnet.machine import cores
 
 # Distributions whose versions change a measurement; those that are not installed are left out.
 _PACKAGES = (
-    *("alexnet", "torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt"),
+    *("torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt"),
     *("numpy", "pillow"),
 )
 
@@ -89,7 +90,7 @@ def load_average() -> float | None:
 
 def versions() -> dict[str, str]:
     """Versions of the installed packages that matter here."""
-    found = {}
+    found = {"alexnet": __version__}
     for name in _PACKAGES:
         try:
             found[name] = importlib.metadata.version(name)

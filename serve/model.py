@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from alexnet import __version__
 from alexnet.backends import open_backend
 from alexnet.errors import AlexNetError
 from alexnet.predictor import Prediction, Predictor
@@ -97,12 +98,9 @@ def _smallest_photo() -> bytes:
 
 
 def _versions(runtime: str) -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in ("alexnet", "bentoml", "pillow"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # a built bento carries the source alone
-            continue
+    versions = {"python": platform.python_version(), "alexnet": __version__}
+    for package in ("bentoml", "pillow"):
+        versions[package] = importlib.metadata.version(package)
     version = getattr(sys.modules.get(runtime), "__version__", None)
     return versions if version is None else {**versions, runtime: str(version)}
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,9 @@ class Trainer:
             for name, weight in self.network.named_parameters()
             if "velocity" in self.optimizer.state[weight]
         }
-        return TrainingState(weights, velocities, self.schedule, self.epoch)
+        progress = {f.name: getattr(self.schedule, f.name) for f in fields(self.schedule)}
+        del progress["config"]
+        return TrainingState(weights, velocities, progress, self.epoch)
 
     def restore(self, state: TrainingState) -> None:
         """Go back to a saved state."""
@@ -168,7 +170,8 @@ class Trainer:
         for name, weight in self.network.named_parameters():
             if name in state.velocities:
                 self.optimizer.state[weight]["velocity"] = state.velocities[name]
-        self.schedule, self.epoch = state.schedule, state.epoch
+        self.schedule = Schedule(self.config.recipe.schedule, **state.progress)
+        self.epoch = state.epoch
 
     def _step(self, minibatch: Minibatch, *, epoch: int, step: int) -> tuple[float, int]:
         seed = self.config.seed

@@ -98,8 +98,8 @@ def mini() -> Recipe:
     Half the minibatch, twice the rate for biases, and cuts at fixed epochs, so that the length of
     the run is known before it starts.
     """
-    schedule = ScheduleConfig(kind="epochs", cut_at=(43, 53))
-    return Recipe(name="mini", batch=64, bias_lr=0.02, schedule=schedule, epochs=58)
+    schedule = ScheduleConfig(kind="epochs", cut_at=(62, 74))
+    return Recipe(name="mini", batch=64, bias_lr=0.02, schedule=schedule, epochs=80)
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {maker.__name__: maker for maker in (paper, mini)}

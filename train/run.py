@@ -13,8 +13,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from alexnet import __version__
 from alexnet.checkpoint import Checkpoint, save_checkpoint
 from alexnet.config import Config
 from alexnet.errors import AlexNetError
@@ -30,8 +30,7 @@ from alexnet.files import atomic_path, write_json, write_text
 from alexnet.network import AlexNet
 from alexnet.settings import from_dict, to_dict
 from train.dataset import Dataset
-from train.recipe import RunConfig, ScheduleConfig
-from train.schedule import Schedule
+from train.recipe import RunConfig
 
 
 class RunError(AlexNetError):
@@ -40,11 +39,12 @@ class RunError(AlexNetError):
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What a run needs to go on after a whole epoch."""
+    """What a run needs to go on after a whole epoch, beside its config."""
 
     weights: Mapping[str, Tensor]
     velocities: Mapping[str, Tensor]
-    schedule: Schedule
+    progress: Mapping[str, Any]
+    """Of the schedule: its fields beside its config, which is the run's."""
     epoch: int
 
 
@@ -110,7 +110,7 @@ class RunFolder:
         """Keep `state` as the place to continue from."""
         tensors = {f"weights.{name}": w for name, w in state.weights.items()}
         tensors |= {f"velocities.{name}": v for name, v in state.velocities.items()}
-        facts = {"epoch": state.epoch, "schedule": asdict(state.schedule)}
+        facts = {"epoch": state.epoch, "progress": dict(state.progress)}
         with atomic_path(self._state) as temporary:
             safetensors.torch.save_file(
                 {name: tensor.contiguous() for name, tensor in tensors.items()},
@@ -155,12 +155,10 @@ class RunFolder:
             raise RunError(
                 f"{self._state} can't be read ({error}): start the run again."
             ) from error
-        fields = facts["schedule"]
-        config = from_dict(ScheduleConfig, fields.pop("config"))
         return TrainingState(
             weights=_under("weights.", tensors),
             velocities=_under("velocities.", tensors),
-            schedule=Schedule(config, **fields),
+            progress=facts["progress"],
             epoch=facts["epoch"],
         )
 
@@ -168,7 +166,7 @@ class RunFolder:
 def versions() -> dict[str, str]:
     """Versions of what decides a run's numbers."""
     return {
-        "alexnet": metadata.version("alexnet"),
+        "alexnet": __version__,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import math
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from alexnet import __version__
 from alexnet.checkpoint import Checkpoint
 from alexnet.config import Config, ConvConfig, InputConfig
 from alexnet.errors import AlexNetError
@@ -69,7 +69,7 @@ def untrained(
             "preset": config.preset,
             "seed": seed,
             "scaled": scaled,
-            "alexnet": importlib.metadata.version("alexnet"),
+            "alexnet": __version__,
             "torch": torch.__version__,
         },
     )
@@ -132,9 +132,14 @@ def scale(network: AlexNet, crops: Tensor) -> None:
             values = network.conv_stage(name, _bare(conv), maps)
             _scale_layer(layer, values, std=_std_of(conv, number))
             maps = network.conv_stage(name, conv, maps)
-        hidden = _Hidden(network)
-        network(crops)
-        hidden.remove()
+        dropped = network.config.network.dropout.of
+        values = maps.flatten(1)
+        for layer, dropout in ((network.fc6, network.dropout6), (network.fc7, network.dropout7)):
+            inputs = dropout(values) if dropped == "inputs" else values
+            _scale_layer(layer, layer(inputs), std=_HIDDEN_STD)
+            values = torch.relu(layer(inputs))
+            values = dropout(values) if dropped == "outputs" else values
+        _scale_last_layer(network.fc8, values)
 
 
 def _bare(conv: ConvConfig) -> ConvConfig:
@@ -143,37 +148,6 @@ def _bare(conv: ConvConfig) -> ConvConfig:
 
 def _std_of(conv: ConvConfig, number: int) -> float:
     return _CONV_STD if conv.lrn is None else _NORMALISED_STDS[min(number, 1)]
-
-
-class _Hidden:
-    """Scales fc6, fc7 and fc8 as the forward pass reaches them."""
-
-    def __init__(self, network: AlexNet):
-        self._handles = [
-            network.fc6.register_forward_hook(self._hidden_layer),
-            network.fc7.register_forward_hook(self._hidden_layer),
-            network.fc8.register_forward_hook(self._last_layer),
-        ]
-
-    def remove(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    @staticmethod
-    def _hidden_layer(layer: nn.Linear, inputs: tuple[Tensor], values: Tensor) -> Tensor:
-        _scale_layer(layer, values, std=_HIDDEN_STD)
-        return nn.functional.linear(inputs[0], layer.weight, layer.bias)
-
-    @staticmethod
-    def _last_layer(layer: nn.Linear, inputs: tuple[Tensor], values: Tensor) -> Tensor:
-        # Only directions in which photos' features differ, as in a trained network. Answers from
-        # random directions carry the rounding errors of all units: several times as much.
-        centred = inputs[0] - inputs[0].mean(dim=0)
-        directions = torch.linalg.svd(centred, full_matrices=False).Vh[:-1]
-        layer.weight.copy_((layer.weight @ directions.T) @ directions)
-        values = nn.functional.linear(inputs[0], layer.weight, layer.bias)
-        _scale_layer(layer, values, std=_confident_std(values))
-        return nn.functional.linear(inputs[0], layer.weight, layer.bias)
 
 
 def _scale_layer(layer: nn.Conv2d | nn.Linear, values: Tensor, *, std: float) -> None:
@@ -185,6 +159,17 @@ def _scale_layer(layer: nn.Conv2d | nn.Linear, values: Tensor, *, std: float) ->
     factor = std / (values - mean.view(shape)).square().mean().sqrt()
     layer.weight.mul_(factor)
     layer.bias.sub_(mean).mul_(factor)
+
+
+def _scale_last_layer(layer: nn.Linear, inputs: Tensor) -> None:
+    """Let the layer answer to what tells photos apart, as confidently as wished."""
+    # Only directions in which photos' features differ, as in a trained network. Answers from random
+    # directions carry the rounding errors of all units: several times as much.
+    centred = inputs - inputs.mean(dim=0)
+    directions = torch.linalg.svd(centred, full_matrices=False).Vh[:-1]
+    layer.weight.copy_((layer.weight @ directions.T) @ directions)
+    logits = layer(inputs)
+    _scale_layer(layer, logits, std=_confident_std(logits))
 
 
 def _confident_std(logits: Tensor) -> float:

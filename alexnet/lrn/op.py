@@ -18,12 +18,20 @@ from alexnet.lrn.reference import local_response_norm
 
 
 def lrn(maps: Tensor, config: LRNConfig, *, columns: int = 1) -> Tensor:
-    """The same function as `reference.local_response_norm`; see there for the arguments."""
-    if config.window == "positions":
-        return local_response_norm(maps, config, columns=columns)
-    parts = columns if config.within_columns else 1
-    result: Tensor = _AcrossMaps.apply(maps, config, parts)  # type: ignore[no-untyped-call]
-    return result
+    """The same function as `reference.local_response_norm`; see there for the arguments.
+
+    Half-precision maps are normalised in float32, also under autocast: squares of 0-255 inputs'
+    responses do not fit float16.
+    """
+    half = maps.dtype in (torch.float16, torch.bfloat16)
+    with torch.autocast(maps.device.type, enabled=False):
+        values = maps.float() if half else maps
+        if config.window == "positions":
+            result = local_response_norm(values, config, columns=columns)
+        else:
+            parts = columns if config.within_columns else 1
+            result = _AcrossMaps.apply(values, config, parts)  # type: ignore[no-untyped-call]
+        return result.to(maps.dtype)
 
 
 class _AcrossMaps(torch.autograd.Function):

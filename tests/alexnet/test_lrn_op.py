@@ -36,3 +36,14 @@ def test_the_gradient_is_the_slope():
     maps = 60 * torch.randn(1, 6, 2, 2, dtype=torch.float64)
     maps.requires_grad_()
     assert torch.autograd.gradcheck(lambda m: lrn(m, LRNConfig(alpha=1e-3), columns=2), (maps,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_normalised_in_float32(dtype):
+    maps = torch.full((1, 8, 3, 3), 400.0)  # 5 * 400^2 is more than float16 holds
+    expected = local_response_norm(maps, LRNConfig(), columns=2)
+    torch.testing.assert_close(
+        lrn(maps.to(dtype), LRNConfig(), columns=2), expected.to(dtype), rtol=1e-2, atol=0
+    )
+    with torch.autocast("cpu", dtype):
+        torch.testing.assert_close(lrn(maps, LRNConfig(), columns=2), expected)

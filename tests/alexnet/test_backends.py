@@ -1,0 +1,306 @@
+"""PyTorch and ONNX Runtime behind one protocol: answers, wrong requests and bad files."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper
+
+from alexnet.backends import BackendError, open_backend
+from alexnet.checkpoint import CheckpointError, save_checkpoint
+from alexnet.config import mini
+from alexnet.files import sha256_of
+from export.graph import write_onnx
+from tests.models import real_pixels
+from train.untrained import untrained
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    return untrained(mini(), seed=0, scaled=True)
+
+
+@pytest.fixture(scope="module")
+def folder(checkpoint, tmp_path_factory):
+    """A checkpoint, and graphs of it: with features, with the centre only."""
+    folder = tmp_path_factory.mktemp("backends")
+    save_checkpoint(checkpoint, folder / "model.safetensors")
+    write_onnx(checkpoint, folder / "model.onnx", features=True)
+    write_onnx(checkpoint, folder / "centre.onnx", views="centre")
+    return folder
+
+
+@pytest.fixture(scope="module", params=["model.safetensors", "model.onnx"])
+def backend(request, folder):
+    backend = open_backend(folder / request.param)
+    yield backend
+    backend.close()
+
+
+@pytest.fixture(scope="module")
+def photos(checkpoint):
+    return real_pixels(checkpoint.config, 6)
+
+
+# Answers
+
+
+def test_answers_are_probabilities_that_hang_on_the_photo(backend, photos):
+    found = backend.run(photos)
+    assert found.shape == (6, 50)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
+    assert found.max(axis=1).mean() > 5 / 50
+    assert len(set(found.argmax(axis=1).tolist())) > 1
+
+
+def test_answers_are_the_classifier_s(backend, checkpoint, photos):
+    with torch.inference_mode():
+        probabilities, features = checkpoint.classifier("ten").forward_features(
+            torch.from_numpy(photos)
+        )
+    found, found_features = backend.run_features(photos)
+    np.testing.assert_allclose(found, probabilities, atol=1e-5)
+    np.testing.assert_allclose(found_features, features, atol=1e-4)
+    assert found_features.shape == (6, checkpoint.config.network.fc7.units)
+    assert found_features.dtype == np.float32
+
+
+def test_a_batch_answers_as_its_photos_do_one_by_one(backend, photos):
+    alone = np.concatenate([backend.run(photos[n : n + 1]) for n in range(len(photos))])
+    np.testing.assert_allclose(backend.run(photos), alone, atol=1e-5)
+
+
+def test_no_photos_give_no_answers(backend, photos):
+    probabilities, features = backend.run_features(photos[:0])
+    assert probabilities.shape == (0, 50)
+    assert features.shape == (0, backend.info.config.network.fc7.units)
+    assert backend.run(photos[:0]).shape == (0, 50)
+
+
+def test_photos_may_be_read_only_or_strided(backend, photos):
+    expected = backend.run(photos)
+    locked = photos.copy()
+    locked.setflags(write=False)
+    assert np.array_equal(backend.run(locked), expected)
+    strided = np.repeat(photos, 2, axis=2)[:, :, ::2]
+    assert not strided.flags.c_contiguous
+    assert np.array_equal(backend.run(strided), expected)
+    assert np.array_equal(photos, locked)
+
+
+def test_threads_may_share_a_backend(backend, photos):
+    expected = [backend.run(photo[None]) for photo in photos]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda photo: backend.run(photo[None]), [*photos, *photos]))
+    for answer, right in zip(found, expected * 2, strict=True):
+        np.testing.assert_allclose(answer, right, atol=1e-6)
+
+
+def test_the_two_backends_agree_whatever_the_views(folder, photos):
+    for graph in ("model.onnx", "centre.onnx"):
+        runtime = open_backend(folder / graph)
+        pytorch = open_backend(folder / "model.safetensors", views=runtime.info.views)
+        np.testing.assert_allclose(runtime.run(photos), pytorch.run(photos), atol=1e-5)
+
+
+def test_a_backend_says_what_it_runs(backend, checkpoint, folder):
+    info = backend.info
+    assert backend.name == ("torch" if info.path.suffix == ".safetensors" else "onnxruntime")
+    assert info.sha256 == sha256_of(info.path)
+    assert info.config == checkpoint.config
+    assert info.labels == checkpoint.labels
+    assert info.views == "ten"
+    assert info.has_features
+    assert info.provenance["untrained"] is True
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.onnx"])
+def test_threads_are_as_many_as_asked_for(folder, photos, name):
+    before = torch.get_num_threads()
+    try:
+        found = open_backend(folder / name, threads=1).run(photos)
+        assert torch.get_num_threads() == (1 if name == "model.safetensors" else before)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(found, open_backend(folder / name).run(photos), atol=1e-5)
+
+
+# Wrong requests
+
+
+@pytest.mark.parametrize(
+    ("photos", "sentence"),
+    [
+        (np.zeros((1, 64, 64, 3), np.float32), "uint8, not float32"),
+        ([[1]], "numpy array of uint8, not list"),
+        (np.zeros((64, 64, 3), np.uint8), r"shape \(N, 64, 64, 3\), not \(64, 64, 3\)"),
+        (np.zeros((1, 3, 64, 64), np.uint8), r"not \(1, 3, 64, 64\)"),
+        (np.zeros((1, 256, 256, 3), np.uint8), r"not \(1, 256, 256, 3\)"),
+        (np.zeros((0, 32, 32, 3), np.uint8), r"not \(0, 32, 32, 3\)"),
+    ],
+)
+def test_photos_of_another_type_or_shape_are_refused(backend, photos, sentence):
+    for run in (backend.run, backend.run_features):
+        with pytest.raises(BackendError, match=sentence):
+            run(photos)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.onnx"])
+def test_a_closed_model_says_so(folder, photos, name):
+    backend = open_backend(folder / name)
+    backend.close()
+    backend.close()
+    with pytest.raises(BackendError, match="is closed"):
+        backend.run(photos)
+
+
+def test_a_graph_without_features_says_how_to_get_them(folder, photos):
+    backend = open_backend(folder / "centre.onnx")
+    assert not backend.info.has_features
+    for batch in (photos, photos[:0]):
+        with pytest.raises(BackendError, match="--features"):
+            backend.run_features(batch)
+
+
+def test_a_graph_s_views_are_fixed(folder):
+    assert open_backend(folder / "centre.onnx").info.views == "centre"
+    assert open_backend(folder / "centre.onnx", views="centre").info.views == "centre"
+    with pytest.raises(BackendError, match=r"with the views 'centre'.*--views ten"):
+        open_backend(folder / "centre.onnx", views="ten")
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "sentence"),
+    [
+        ("model.pth", {}, "No backend runs"),
+        ("model", {}, "No backend runs"),
+        ("model.onnx", {"backend": "tensorflow"}, "There is no backend 'tensorflow': choose"),
+        ("model.onnx", {"backend": "torch"}, "torch runs .safetensors files"),
+        ("model.safetensors", {"backend": "onnxruntime"}, "onnxruntime runs .onnx files"),
+        ("model.safetensors", {"device": "tpu"}, "There is no device 'tpu'"),
+        ("model.onnx", {"device": "cuda:x"}, "There is no device 'cuda:x'"),
+        ("model.onnx", {"threads": 0}, "at least 1 thread, not 0"),
+    ],
+)
+def test_a_wrong_request_is_a_sentence(folder, file, options, sentence):
+    with pytest.raises(BackendError, match=sentence):
+        open_backend(folder / file, **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ("model.safetensors", "finds 0 CUDA devices"),
+        ("model.onnx", "CUDA.*Take the device cpu|no CUDA"),
+    ],
+)
+def test_a_missing_gpu_is_a_sentence(folder, file, sentence):
+    with pytest.raises(BackendError, match=sentence):
+        open_backend(folder / file, device="cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_answers_as_the_cpu_does(folder, photos):
+    cpu = open_backend(folder / "model.safetensors").run(photos)
+    gpu = open_backend(folder / "model.safetensors", device="cuda").run(photos)
+    np.testing.assert_allclose(gpu, cpu, atol=1e-5)
+
+
+# Bad files
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(BackendError, match=r"There is no model .*no\.onnx"):
+        open_backend(tmp_path / "no.onnx")
+    with pytest.raises(CheckpointError, match=r"There is no checkpoint .*no\.safetensors"):
+        open_backend(tmp_path / "no.safetensors")
+
+
+@pytest.mark.parametrize("part", [0, 0.1, 0.9, 0.9999])
+def test_a_truncated_graph_is_not_a_whole_one(folder, tmp_path, part):
+    data = (folder / "model.onnx").read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(data[: int(part * len(data))])
+    with pytest.raises(BackendError, match=r"cut\.onnx is (not a whole ONNX model|a graph of)"):
+        open_backend(tmp_path / "cut.onnx")
+
+
+def test_a_truncated_checkpoint_is_not_a_whole_one(folder, tmp_path):
+    data = (folder / "model.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(CheckpointError, match="not a whole"):
+        open_backend(tmp_path / "cut.safetensors")
+
+
+def test_foreign_bytes_are_no_graph(tmp_path):
+    (tmp_path / "photo.onnx").write_bytes(b"\xff\xd8\xff\xe0 a photo, say" * 20)
+    with pytest.raises(BackendError, match="not a whole ONNX model"):
+        open_backend(tmp_path / "photo.onnx")
+
+
+def test_a_graph_of_another_program_is_foreign(tmp_path):
+    value = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    result = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value], [result])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(BackendError, match="of another program"):
+        open_backend(tmp_path / "other.onnx")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "sentence"),
+    [
+        ({"version": "2"}, "version 2.*install a newer alexnet"),
+        ({"views": "six"}, "unknown views 'six'"),
+        ({"config": "{}"}, "damaged metadata.*preset"),
+        ({"labels": "[]"}, "names 0 classes for 50 outputs"),
+        ({"provenance": None}, "'provenance' is missing"),
+    ],
+)
+def test_newer_or_damaged_metadata_is_a_sentence(folder, tmp_path, metadata, sentence):
+    model = onnx.load(folder / "model.onnx")
+    kept = {prop.key: prop.value for prop in model.metadata_props} | metadata
+    del model.metadata_props[:]
+    helper.set_model_props(model, {key: value for key, value in kept.items() if value is not None})
+    onnx.save(model, tmp_path / "changed.onnx")
+    with pytest.raises(BackendError, match=sentence):
+        open_backend(tmp_path / "changed.onnx")
+
+
+def test_a_checkpoint_whose_mean_is_missing_is_a_sentence(checkpoint, tmp_path):
+    save_checkpoint(replace(checkpoint, mean=None), tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="needs a mean image"):
+        open_backend(tmp_path / "model.safetensors")
+
+
+# What is imported, and what is sent home
+
+
+def python(code, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_runtime_is_imported_when_a_file_needs_it():
+    code = "import sys, alexnet.backends; print({'torch', 'onnxruntime'} & set(sys.modules))"
+    assert python(code).stdout.strip() == "set()"
+
+
+def test_the_runtime_is_silent_and_its_telemetry_off(folder):
+    code = (
+        "import os, sys; from alexnet.backends import open_backend; open_backend(sys.argv[1]);"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    done = python(code, folder / "model.onnx")
+    assert done.stdout.strip() == "1"
+    assert done.stderr == ""
