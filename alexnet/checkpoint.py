@@ -89,8 +89,28 @@ def save_checkpoint(
         "labels": labels_to_json(checkpoint.labels),
         "provenance": json.dumps(dict(checkpoint.provenance), ensure_ascii=False),
     }
-    with atomic_path(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata=metadata)
+    write_tensors(path, tensors, metadata)
+
+
+def write_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a .safetensors file, atomically; the same content gives the same bytes.
+
+    Raises:
+        OSError: it can't be written, because the disk is full, say.
+    """
+    whole = safetensors.torch.save(dict(tensors), metadata=dict(metadata))
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + length])
+    # The library writes the metadata in an order that differs from process to process.
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8, as the format asks
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        file.write(memoryview(whole)[8 + length :])
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:

@@ -5,6 +5,7 @@ Imported by the rooms only; the core does not need click or rich.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -89,11 +90,18 @@ def print_table(
         table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
         table.add_row(*[rich.markup.escape(str(cell)) for cell in row])
-    console = Console(file=file or sys.stdout, soft_wrap=True)
-    if not console.is_terminal:
-        table.box = rich.box.MARKDOWN
-        console = Console(file=file or sys.stdout, width=10_000, no_color=True)
-    console.print(table)
+    out = file or sys.stdout
+    console = Console(file=out, soft_wrap=True)
+    if console.is_terminal:
+        console.print(table)
+        return
+    table.box = rich.box.MARKDOWN
+    plain = Console(file=io.StringIO(), width=10_000, no_color=True)
+    with plain.capture() as captured:
+        plain.print(table)
+    # The box draws blank lines where other boxes have their frame.
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    out.write("".join(f"{line}\n" for line in lines if line))
 
 
 def log(message: str) -> None:

@@ -75,6 +75,13 @@ def describe(preset_name: str, settings: tuple[str, ...], as_json: bool) -> None
 @click.option("--epochs", type=click.IntRange(min=1), help="Same as --set recipe.epochs=N.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Continue the run in --out, if there is one.")
+@click.option(
+    "--store",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="How model.safetensors holds its weights; float16 halves the file and rounds them.",
+)
 @_settings
 def fit(
     preset_name: str,
@@ -84,6 +91,7 @@ def fit(
     epochs: int | None,
     seed: int,
     resume: bool,
+    store: str,
     settings: tuple[str, ...],
 ) -> None:
     """Train a network from scratch on prepared photos.
@@ -92,6 +100,8 @@ def fit(
     classes is the data set's. Writes config.json, metrics.jsonl, state.safetensors (after every
     epoch) and, at the end, model.safetensors into --out.
     """
+    import torch
+
     from train.dataset import Dataset
     from train.fit import fit as run
 
@@ -108,7 +118,8 @@ def fit(
     if epochs is not None:
         config = replace(config, recipe=replace(config.recipe, epochs=epochs))
     command = shlex.join(["alexnet-train", *sys.argv[1:]])
-    metrics = run(config, dataset, out, resume=resume, command=command)
+    dtype = torch.float16 if store == "float16" else torch.float32
+    metrics = run(config, dataset, out, resume=resume, command=command, store=dtype)
     click.echo(json.dumps({"model": str(out / "model.safetensors"), **metrics}))
 
 

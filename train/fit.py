@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.classifier import Classifier
-from alexnet.config import Config
+from alexnet.config import Config, Views
 from alexnet.console import log, progress
 from alexnet.errors import AlexNetError
 from alexnet.network import AlexNet
+from alexnet.views import Crops
 from train.augment import color_shift, draw_crops, rescaled
-from train.dataset import Dataset, Split
+from train.dataset import Dataset
 from train.evaluate import evaluate
+from train.minibatch import CROPS, DROPOUT, INIT, Minibatch, minibatches, random_stream
 from train.optimizer import optimizer_for, scale_rates
 from train.recipe import RunConfig
 from train.run import RunFolder, TrainingState
@@ -32,47 +32,6 @@ from train.schedule import Schedule
 
 class TrainingError(AlexNetError):
     """A run that can't go on."""
-
-
-@dataclass(frozen=True)
-class Minibatch:
-    """Decoded photos uint8 (N, S, S, 3) and their labels int64 (N,)."""
-
-    photos: Tensor
-    labels: Tensor
-
-
-# Every source of randomness has its own stream, so that none moves when another is used more.
-_INIT, _ORDER, _CROPS, _DROPOUT = range(4)
-
-
-def random_stream(seed: int, *keys: int) -> torch.Generator:
-    """A generator that depends on nothing but the run's seed and `keys`."""
-    state = np.random.SeedSequence([seed, *keys]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
-
-
-def minibatches(split: Split, *, batch: int, seed: int, epoch: int) -> Iterator[Minibatch]:
-    """All photos of `split` once, in an order drawn from (seed, epoch); the last may be short.
-
-    The next minibatches are decoded while the network works on this one.
-    """
-    order = torch.randperm(len(split), generator=random_stream(seed, _ORDER, epoch)).numpy()
-    chunks = [order[start : start + batch] for start in range(0, len(order), batch)]
-
-    def load(chosen: NDArray[np.int64]) -> Minibatch:
-        return Minibatch(
-            torch.from_numpy(split.photos(chosen)), torch.from_numpy(split.labels[chosen])
-        )
-
-    ahead = 2
-    with ThreadPoolExecutor(1, "minibatch") as pool:
-        waiting = [pool.submit(load, chunk) for chunk in chunks[:ahead]]
-        for position in range(len(chunks)):
-            minibatch = waiting.pop(0).result()
-            if position + ahead < len(chunks):
-                waiting.append(pool.submit(load, chunks[position + ahead]))
-            yield minibatch
 
 
 class Trainer:
@@ -85,11 +44,11 @@ class Trainer:
         self.network_config = Config(
             preset=config.preset, input=config.input, network=config.network
         )
-        network = AlexNet(self.network_config).initialise(random_stream(config.seed, _INIT))
+        network = AlexNet(self.network_config).initialise(random_stream(config.seed, INIT))
         # Photos come with their channels last; kept so, a step on CPUs takes 0.6 of the time.
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        mean = dataset.mean if config.input.has_mean_image else None
-        self.classifier = Classifier(self.network_config, self.network, mean, views="centre")
+        self.mean = dataset.mean if config.input.has_mean_image else None
+        self.input = Crops(config.input, self.mean)
         self.optimizer = optimizer_for(self.network, recipe)
         self.schedule = Schedule(recipe.schedule)
         self.epoch = 0
@@ -129,23 +88,23 @@ class Trainer:
         if recipe.noise.coefficient:
             factors = torch.randn(count, 3, generator=generator)
             shift = color_shift(factors, self.dataset.color_pca, recipe.noise)
-        crops = self.classifier.crops.each(
+        crops = self.input.each(
             minibatch.photos, draw.y, draw.x, mirrored=draw.mirrored, shift=shift
         )
         return rescaled(crops, recipe.noise)
 
-    def validate(self) -> dict[str, float]:
-        """Loss, top-1 and top-5 error of the centre view on the validation photos."""
+    def validate(self, views: Views = "centre") -> dict[str, float]:
+        """Loss, top-1 and top-5 error on the validation photos."""
         self.network.eval()
+        classifier = Classifier(self.network_config, self.network, self.mean, views=views)
 
         def run(photos: NDArray[np.uint8]) -> NDArray[np.float32]:
             with torch.inference_mode():
-                probabilities: NDArray[np.float32] = self.classifier(
-                    torch.from_numpy(photos)
-                ).numpy()
+                probabilities: NDArray[np.float32] = classifier(torch.from_numpy(photos)).numpy()
             return probabilities
 
-        result = evaluate(run, self.dataset.split("val"), batch=250, description="validate")
+        words = "validate" if views == "centre" else "validate, ten views"
+        result = evaluate(run, self.dataset.split("val"), batch=64, description=words)
         return {
             "val_loss": result.loss,
             "val_top1_error": result.top1_error,
@@ -175,9 +134,9 @@ class Trainer:
 
     def _step(self, minibatch: Minibatch, *, epoch: int, step: int) -> tuple[float, int]:
         seed = self.config.seed
-        crops = self.crops(minibatch, random_stream(seed, _CROPS, epoch, step))
+        crops = self.crops(minibatch, random_stream(seed, CROPS, epoch, step))
         # Dropout draws from PyTorch's own generator: with a seed per step, each step is repeatable.
-        torch.manual_seed(random_stream(seed, _DROPOUT, epoch, step).initial_seed())
+        torch.manual_seed(random_stream(seed, DROPOUT, epoch, step).initial_seed())
         logits = self.network(crops)
         loss = F.cross_entropy(logits, minibatch.labels)
         if not math.isfinite(loss.item()):
@@ -193,15 +152,23 @@ class Trainer:
 
 
 def fit(
-    config: RunConfig, dataset: Dataset, out: Path, *, resume: bool, command: str
+    config: RunConfig,
+    dataset: Dataset,
+    out: Path,
+    *,
+    resume: bool,
+    command: str,
+    store: torch.dtype = torch.float32,
 ) -> dict[str, Any]:
     """Train until the schedule or the recipe's epochs end; write `out`/model.safetensors.
+
+    Its weights are stored as `store`. It is measured with one view and with ten before that.
 
     After every epoch the run's state is saved, so that a killed run continues from there with
     `resume` to the weights that it would have reached.
 
     Returns:
-        The last line of the run's metrics.
+        The last epoch's metrics, and `ten_views`: loss and errors of the finished network.
 
     Raises:
         AlexNetError: the data do not fit the config, `out` holds another run, or the loss is no
@@ -229,7 +196,10 @@ def fit(
             f"val loss {metrics['val_loss']:.4f} top-1 error {metrics['val_top1_error']:.4f} "
             f"top-5 {metrics['val_top5_error']:.4f}  {metrics['photos_per_second']:.0f} photos/s"
         )
-    folder.save_model(trainer.network_config, trainer.network, dataset, metrics=metrics)
+    metrics["ten_views"] = trainer.validate("ten")
+    folder.save_model(
+        trainer.network_config, trainer.network, dataset, metrics=metrics, store=store
+    )
     return metrics
 
 
@@ -247,6 +217,11 @@ def _check_data(config: RunConfig, dataset: Dataset) -> None:
                 f"{config.preset} takes '{wanted}': prepare it with --{field} {wanted}, or "
                 f"--set input.{field}={found}."
             )
+    if not dataset.count("val"):
+        raise AlexNetError(
+            f"{dataset.path} has no validation photos, and the schedule needs them: prepare it "
+            "with --val or a --val-fraction."
+        )
     if len(dataset.labels) != config.network.classes:
         raise AlexNetError(
             f"network.classes is {config.network.classes} and {dataset.path} has "

@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from alexnet import __version__
-from alexnet.checkpoint import Checkpoint, save_checkpoint
+from alexnet.checkpoint import Checkpoint, save_checkpoint, write_tensors
 from alexnet.config import Config
 from alexnet.errors import AlexNetError
-from alexnet.files import atomic_path, write_json, write_text
+from alexnet.files import write_json, write_text
 from alexnet.network import AlexNet
 from alexnet.settings import from_dict, to_dict
 from train.dataset import Dataset
@@ -111,17 +110,19 @@ class RunFolder:
         tensors = {f"weights.{name}": w for name, w in state.weights.items()}
         tensors |= {f"velocities.{name}": v for name, v in state.velocities.items()}
         facts = {"epoch": state.epoch, "progress": dict(state.progress)}
-        with atomic_path(self._state) as temporary:
-            safetensors.torch.save_file(
-                {name: tensor.contiguous() for name, tensor in tensors.items()},
-                temporary,
-                metadata={"state": json.dumps(facts)},
-            )
+        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        write_tensors(self._state, contiguous, {"state": json.dumps(facts)})
 
     def save_model(
-        self, config: Config, network: AlexNet, dataset: Dataset, *, metrics: Mapping[str, Any]
+        self,
+        config: Config,
+        network: AlexNet,
+        dataset: Dataset,
+        *,
+        metrics: Mapping[str, Any],
+        store: torch.dtype,
     ) -> None:
-        """Write the finished checkpoint."""
+        """Write the finished checkpoint, its weights stored as `store`."""
         facts = json.loads(self._config.read_text("utf-8"))
         provenance = {
             "data": facts["data"] | {"training_photos": dataset.count("train")},
@@ -131,8 +132,8 @@ class RunFolder:
             "epochs": metrics.get("epoch", 0),
             "validation": {
                 "photos": dataset.count("val"),
-                "views": "centre",
-                **{name: metrics[name] for name in metrics if name.startswith("val_")},
+                "centre": {name: metrics[name] for name in metrics if name.startswith("val_")},
+                "ten": metrics["ten_views"],
             },
             "versions": versions(),
         }
@@ -144,7 +145,7 @@ class RunFolder:
             color_pca=dataset.color_pca,
             provenance=provenance,
         )
-        save_checkpoint(checkpoint, self.path / "model.safetensors")
+        save_checkpoint(checkpoint, self.path / "model.safetensors", dtype=store)
 
     def _load_state(self) -> TrainingState:
         try:

@@ -54,8 +54,7 @@ def test_a_table_off_the_terminal_is_plain_markdown_with_numbers_to_the_right():
     print_table(
         "Errors", ("class", "top-1 %"), [("goldfish", "5.00"), ("a [b] c", "12.50")], file=out
     )
-    lines = [line.rstrip() for line in out.getvalue().splitlines() if line.strip()]
-    assert lines == [
+    assert out.getvalue().splitlines() == [
         "Errors",
         "| class    | top-1 % |",
         "|----------|---------|",

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import torch
 from alexnet.checkpoint import load_checkpoint
 from tests.train.conftest import run
 from train.dataset import Dataset
-from train.fit import minibatches
+from train.minibatch import minibatches
 
 # A thin mini: the same shape with few maps, so that an epoch takes a second.
 THIN = [
@@ -56,6 +57,25 @@ def test_a_run_writes_its_config_its_metrics_and_a_checkpoint(left_alone, colors
     assert json.loads((left_alone / "config.json").read_text())["run"]["recipe"]["batch"] == 16
 
 
+def test_the_checkpoint_says_how_good_it_is_with_one_view_and_with_ten(left_alone, colors):
+    said = load_checkpoint(left_alone / "model.safetensors").provenance["validation"]
+    assert said["photos"] == 12
+    for views in ("centre", "ten"):
+        done = run("evaluate", left_alone / "model.safetensors", "--data", colors, "--views", views)
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+        assert said[views]["val_loss"] == pytest.approx(found["loss"], abs=1e-5)
+        assert said[views]["val_top1_error"] == pytest.approx(found["top1_error"], abs=1e-6)
+
+
+def test_weights_stored_as_half_precision_take_half_the_room(left_alone, colors, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(left_alone, out)
+    fit(colors, out, "--epochs", 4, "--resume", "--store", "float16")
+    sizes = [(place / "model.safetensors").stat().st_size for place in (out, left_alone)]
+    rest = Dataset(colors).mean.nbytes  # the mean image stays as it is
+    assert sizes[0] - rest < 0.7 * (sizes[1] - rest)
+
+
 def test_the_same_seed_gives_the_same_weights(left_alone, colors, tmp_path):
     fit(colors, tmp_path / "again", "--epochs", 4)
     assert_same_weights(left_alone, tmp_path / "again")
@@ -81,6 +101,30 @@ def test_a_run_killed_at_a_random_moment_resumes_to_the_same_weights(left_alone,
     assert_same_weights(left_alone, out)
     lines = (out / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_a_full_disk_ends_the_run_with_a_sentence_and_nothing_half_written(
+    left_alone, colors, tmp_path
+):
+    # A limit on the size of files stands for the full disk: the finished model does not fit.
+    out = tmp_path / "run"
+    shutil.copytree(left_alone, out)
+    (out / "model.safetensors").unlink()
+    before = (out / "state.safetensors").read_bytes()
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000));"
+        "from train.cli import main; main(sys.argv[1:], prog_name='alexnet-train')"
+    )
+    options = [*THIN, "--data", colors, "--out", out, "--epochs", "4", "--resume"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "fit", *map(str, options)], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (out / "state.safetensors").read_bytes() == before
+    assert not (out / "model.safetensors").exists()
+    assert not list(out.glob(".*"))
 
 
 def test_a_finished_run_is_not_overwritten(left_alone, colors):
