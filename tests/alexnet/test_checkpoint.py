@@ -1,6 +1,8 @@
 """Checkpoints: what goes in comes out, and every kind of bad file gets a sentence."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -51,6 +53,18 @@ def test_weights_stored_as_half_precision_come_back_as_single(checkpoint, path):
     for name, weight in load_checkpoint(path).weights.items():
         assert weight.dtype == torch.float32
         torch.testing.assert_close(weight, checkpoint.weights[name], rtol=1e-3, atol=1e-7)
+
+
+def test_the_same_content_gives_the_same_bytes_in_every_process(path, tmp_path):
+    # The library's own order of the metadata differs between processes.
+    code = (
+        "import sys; from alexnet.checkpoint import load_checkpoint, save_checkpoint;"
+        "save_checkpoint(load_checkpoint(sys.argv[1]), sys.argv[2])"
+    )
+    for number in range(3):
+        again = tmp_path / f"{number}.safetensors"
+        subprocess.run([sys.executable, "-c", code, path, again], check=True)
+        assert again.read_bytes() == path.read_bytes()
 
 
 def test_others_may_read_the_file(path):

@@ -1,0 +1,1 @@
+"""alexnet-export: checkpoints to ONNX graphs, and the proof that they agree."""

@@ -1,0 +1,118 @@
+"""The command `alexnet-export`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from alexnet.console import Commands, log
+
+
+@click.group(cls=Commands)
+@click.version_option(package_name="alexnet")
+def main() -> None:
+    """Write trained networks as graphs for other runtimes, and check that they still agree."""
+
+
+@main.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The .onnx file to write.",
+)
+@click.option(
+    "--views",
+    type=click.Choice(["ten", "centre"]),
+    default="ten",
+    show_default=True,
+    help="Crops of a photo whose probabilities the graph averages: the paper's ten, or one.",
+)
+@click.option(
+    "--features", is_flag=True, help="Add the output `features`: fc7 after its ReLU, of each photo."
+)
+def onnx(
+    checkpoint: Path | None, output: Path, views: Literal["ten", "centre"], features: bool
+) -> None:
+    """Write CHECKPOINT (when not given: the model that ships) as an ONNX graph.
+
+    The graph takes uint8 RGB photos (batch, S, S, 3) and gives probabilities (batch, classes);
+    mean, crops and averaging are inside, config and classes in its metadata.
+    """
+    from alexnet.checkpoint import load_checkpoint, shipped_model
+    from alexnet.errors import AlexNetError
+    from export.graph import write_onnx
+
+    if output.suffix != ".onnx":
+        raise AlexNetError(f"The name of an ONNX file ends in .onnx, and {output} does not.")
+    source = checkpoint or shipped_model()
+    model = write_onnx(load_checkpoint(source), output, views=views, features=features)
+    size = output.stat().st_size / 1e6
+    log(f"Wrote {output}: {len(model.graph.node)} nodes, {size:.1f} MB, views '{views}'.")
+
+
+@main.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.option(
+    "--photos",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="A folder of photos; when not given: pieces of the two that scikit-learn brings.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=1e-5,
+    show_default=True,
+    help="Largest difference of a probability. A feature may differ by ten times this part of the "
+    "largest feature.",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    default=24,
+    show_default=True,
+    help="Photos to compare on, at most.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of each runtime.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line after the table.")
+def verify(
+    first: Path,
+    second: Path,
+    folder: Path | None,
+    tolerance: float,
+    count: int,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Compare two model files, checkpoints or exported ones, on real photos.
+
+    Ends with 1 where their answers differ by more than the tolerance.
+    """
+    from export.real_photos import real_photos
+    from export.verify import (
+        DifferentModelsError,
+        compare,
+        difference,
+        open_pair,
+        print_comparison,
+        summary,
+    )
+
+    a, b = open_pair(first, second, threads=threads)
+    result = compare(a, b, real_photos(folder, a.info.config.input, count=count))
+    print_comparison(result, a, b)
+    if as_json:
+        click.echo(json.dumps(summary(result, a, b, tolerance=tolerance)))
+    if not result.within(tolerance):
+        raise DifferentModelsError(difference(result, tolerance=tolerance))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""What only a GPU can show; `scripts/on_gpu.sh` runs these on a machine that has one."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet.backends import open_backend
+from alexnet.checkpoint import save_checkpoint
+from alexnet.config import preset
+from train.untrained import made_up_photos, untrained
+
+DEVICE = os.environ.get("ALEXNET_GPU", "cuda")
+pytestmark = pytest.mark.skipif(
+    DEVICE != "cpu" and not torch.cuda.is_available(), reason="needs a GPU"
+)
+
+
+@pytest.fixture(scope="module", params=["net145", "mini"])
+def checkpoint(request, tmp_path_factory):
+    """A network whose probabilities are of a trained one's size, and photos for it."""
+    made = untrained(preset(request.param), seed=0, scaled=True)
+    path = tmp_path_factory.mktemp("gpu") / f"{request.param}.safetensors"
+    save_checkpoint(made, path)
+    return path, made_up_photos(3, made.config.input, seed=1)
+
+
+@pytest.mark.parametrize("views", ["ten", "centre"])
+def test_pytorch_gives_the_answers_of_the_cpu(checkpoint, views):
+    path, photos = checkpoint
+    expected = open_backend(path, views=views).run(photos)
+    found = open_backend(path, views=views, device=DEVICE).run(photos)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_onnx_runtime_gives_the_answers_of_the_cpu(checkpoint, tmp_path):
+    pytest.importorskip("onnx", reason="needs onnx")
+    from alexnet.checkpoint import load_checkpoint
+    from export.graph import write_onnx
+
+    path, photos = checkpoint
+    graph = tmp_path / "model.onnx"
+    write_onnx(load_checkpoint(path), graph)
+    expected = open_backend(path).run(photos)
+    np.testing.assert_allclose(open_backend(graph, device=DEVICE).run(photos), expected, atol=1e-5)

@@ -1,0 +1,129 @@
+"""The house stays as it was drawn: who imports whom, and what the README says is where."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("train", "export", "serve", "bench")
+# Inside the core, a module imports only from its own row or the rows above.
+ORDER = (
+    ("errors",),
+    ("files", "settings", "machine"),
+    ("config", "labels", "color"),
+    ("geometry", "photo_error", "container", "quiet", "pixels", "square", "photo", "lrn"),
+    ("network", "views"),
+    ("classifier",),
+    ("checkpoint",),
+    ("backends",),
+    ("predictor",),
+)
+NEEDED = {"torch", "numpy", "PIL", "safetensors"}
+
+
+def imports(path):
+    """Modules that a file imports at its top (and, apart, anywhere)."""
+    tree = ast.parse(path.read_text("utf-8"))
+    everywhere, top = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = {node.module}
+        else:
+            continue
+        everywhere |= names
+        top |= names if node in tree.body else set()
+    return top, everywhere
+
+
+def modules(package):
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_the_core_and_never_another_room(room):
+    others = set(ROOMS) - {room}
+    for path in modules(room):
+        roots = {name.split(".")[0] for name in imports(path)[1]}
+        assert not roots & (others | {"tests"}), path
+
+
+def test_the_core_imports_no_room():
+    for path in modules("alexnet"):
+        roots = {name.split(".")[0] for name in imports(path)[1]}
+        assert not roots & {*ROOMS, "tests"}, path
+
+
+def test_the_core_is_built_from_the_bottom_up():
+    rank = {name: row for row, names in enumerate(ORDER) for name in names}
+    for path in modules("alexnet"):
+        part = path.relative_to(ROOT / "alexnet").parts[0].removesuffix(".py")
+        if part in ("__init__", "console"):
+            continue
+        assert part in rank, f"{path}: name its place in ORDER"
+        used = {name.split(".")[1] for name in imports(path)[1] if name.startswith("alexnet.")}
+        assert all(rank[name] <= rank[part] for name in used), (path, used)
+
+
+def test_the_core_needs_four_packages_and_no_more():
+    for path in modules("alexnet"):
+        if path.name == "console.py":  # for the rooms only
+            continue
+        roots = {name.split(".")[0] for name in imports(path)[0]}
+        assert roots - set(sys.stdlib_module_names) - {"alexnet"} <= NEEDED, path
+
+
+def test_help_is_quick_because_heavy_packages_wait_until_they_are_needed():
+    heavy = "{'bentoml', 'onnxruntime', 'onnx', 'sklearn'}"
+    for module in ("train.cli", "export.cli", "serve.label", "bench.cli"):
+        code = f"import sys, {module}; print(*({heavy} & set(sys.modules)))"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+        )
+        assert done.stdout.strip() == "", module
+
+
+def test_modules_stay_short():
+    for package in ("alexnet", *ROOMS):
+        for path in modules(package):
+            # Presets are one function each and belong together.
+            limit = 420 if path == ROOT / "alexnet" / "config.py" else 300
+            assert len(path.read_text("utf-8").splitlines()) <= limit, path
+
+
+def test_the_readmes_tree_names_every_module_and_nothing_else():
+    tree = re.search(r"```text\n(alexnet/.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    assert tree, "README.md has no tree"
+    named, folders = set(), []
+    for line in tree[1].splitlines():
+        name = line.split()[0] if line.strip() else ""
+        if not name:
+            continue
+        depth = (len(line) - len(line.lstrip())) // 2
+        folders = folders[:depth]
+        if name.endswith("/"):
+            folders.append(name)
+        named.add("".join(folders) if name.endswith("/") else "".join(folders) + name)
+    missing = {name for name in named if not (ROOT / name).exists()}
+    assert not missing, f"not there: {missing}"
+    for package in ("alexnet", *ROOMS):
+        for path in modules(package):
+            relative = path.relative_to(ROOT).as_posix()
+            assert relative in named or path.name in ("__init__.py", "__main__.py"), relative
+
+
+def test_every_package_is_listed_for_the_install():
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    listed = set(re.findall(r'"([\w.]+)"', re.search(r"packages = \[(.*?)\]", text, re.S)[1]))
+    found = {
+        path.parent.relative_to(ROOT).as_posix().replace("/", ".")
+        for package in ("alexnet", *ROOMS)
+        for path in (ROOT / package).rglob("__init__.py")
+    }
+    assert listed == found

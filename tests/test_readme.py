@@ -1,0 +1,72 @@
+"""The README's quickstart works, as it is printed."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def block(language):
+    found = re.search(rf"```{language} quickstart\n(.*?)```", README, re.S)
+    assert found, f"the README has no {language} quickstart"
+    return found[1]
+
+
+def environment():
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path}
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with a user's photos: two good ones and a torn one."""
+    datasets = pytest.importorskip("sklearn.datasets", reason="its photographs are the user's")
+    folder = tmp_path_factory.mktemp("quickstart")
+    (folder / "photos").mkdir()
+    for name in datasets.load_sample_images().filenames:
+        shutil.copy(name, folder / "photos")
+    whole = (folder / "photos" / "china.jpg").read_bytes()
+    (folder / "photos" / "torn.jpg").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+def test_the_commands_of_the_quickstart_run_as_printed(workplace):
+    for line in block("sh").splitlines():
+        done = subprocess.run(
+            line, shell=True, cwd=workplace, env=environment(), capture_output=True, text=True
+        )
+        # One of the photos is torn, and alexnet-label says so with exit code 1.
+        expected = 1 if line.startswith("alexnet-label") else 0
+        assert done.returncode == expected, f"{line}\n{done.stdout}{done.stderr}"
+    assert (workplace / "labels.csv").read_text().count("\n") == 4
+    assert (workplace / "runs" / "first" / "model.onnx").is_file()
+
+
+def test_the_python_of_the_quickstart_runs_as_printed(workplace):
+    done = subprocess.run(
+        [sys.executable, "-c", block("python")],
+        cwd=workplace,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    good, torn = done.stdout.strip().splitlines()
+    assert good.startswith("[('")
+    assert "truncated" in torn or "ends" in torn
+
+
+def test_every_command_of_the_readme_exists():
+    commands = re.findall(r"^(alexnet-\w+) (\w+)?", README, re.M)
+    for command, verb in commands:
+        words = [command, verb, "--help"] if command != "alexnet-label" else [command, "--help"]
+        words[0] = str(Path(sys.executable).parent / command)
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 0, words

@@ -1,0 +1,37 @@
+"""The scripts that are kept in the project run."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_gpu_checks_run_through_on_a_cpu_at_a_small_size(tmp_path):
+    command = ["scripts/gpu_checks.py", "--device=cpu", "--quick", f"--out={tmp_path / 'gpu.json'}"]
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert {check["status"] for check in found["checks"].values()} == {"ok"}
+    assert found["machine"]["torch"]
+
+
+def test_without_a_gpu_the_checks_verify_nothing_and_say_so(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "scripts/gpu_checks.py", "--out", tmp_path / "gpu.json"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "There is no GPU here: nothing was verified." in done.stderr
+    assert not (tmp_path / "gpu.json").exists()
