@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,18 +22,24 @@ from alexnet.color import ColorPCA
 from alexnet.config import Config, Views
 from alexnet.errors import AlexNetError
 from alexnet.files import atomic_path
-from alexnet.labels import Label, labels_from_json, labels_to_json
+from alexnet.header import FileKind, Header
+from alexnet.labels import Label
 from alexnet.network import AlexNet
-from alexnet.settings import from_dict, to_dict
 
-FORMAT = "alexnet-checkpoint"
-VERSION = 1
 # Tensors beside the weights; no layer is called so.
 _MEAN, _STDS, _COMPONENTS = "mean_image", "color_pca.stds", "color_pca.components"
 
 
 class CheckpointError(AlexNetError):
     """A file that is no checkpoint of ours, or not a whole one."""
+
+
+CHECKPOINT = FileKind(
+    name="checkpoint",
+    version=1,
+    foreign="is a .safetensors file of another program: it holds no alexnet config.",
+    error=CheckpointError,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +55,10 @@ class Checkpoint:
     color_pca: ColorPCA | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Where it came from, as JSON values: command, recipe, data, versions, metrics."""
+
+    def header(self) -> Header:
+        """What its files say of it."""
+        return Header(config=self.config, labels=self.labels, provenance=self.provenance)
 
     def network(self) -> AlexNet:
         """The network with these weights, in evaluation mode."""
@@ -82,14 +93,7 @@ def save_checkpoint(
         tensors[_STDS] = torch.from_numpy(np.array(checkpoint.color_pca.stds, dtype=np.float64))
         components = np.array(checkpoint.color_pca.components, dtype=np.float64)
         tensors[_COMPONENTS] = torch.from_numpy(np.ascontiguousarray(components))
-    metadata = {
-        "format": FORMAT,
-        "version": str(VERSION),
-        "config": json.dumps(to_dict(checkpoint.config)),
-        "labels": labels_to_json(checkpoint.labels),
-        "provenance": json.dumps(dict(checkpoint.provenance), ensure_ascii=False),
-    }
-    write_tensors(path, tensors, metadata)
+    write_tensors(path, tensors, CHECKPOINT.metadata(checkpoint.header()))
 
 
 def write_tensors(
@@ -113,6 +117,16 @@ def write_tensors(
         file.write(memoryview(whole)[8 + length :])
 
 
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a file that `write_tensors` wrote.
+
+    Raises:
+        CheckpointError: the file is missing, or no whole .safetensors file.
+    """
+    with _opened(Path(path)) as file:
+        return _tensors_of(file), file.metadata() or {}
+
+
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a checkpoint; weights come back as float32, whatever they were stored as.
 
@@ -121,60 +135,40 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             do not fit its config.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint {path}.")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            _check_format(metadata, path)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is not a whole .safetensors file ({error}): copy or train it again."
-        ) from error
-    return _from_tensors(tensors, metadata, path)
-
-
-def _check_format(metadata: Mapping[str, str], path: Path) -> None:
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} is a .safetensors file of another program: it holds no alexnet config."
-        )
-    version = metadata.get("version", "")
-    if not version.isdecimal() or int(version) > VERSION:
-        raise CheckpointError(
-            f"{path} is of checkpoint version {version}, and this alexnet reads up to {VERSION}: "
-            "install a newer alexnet."
-        )
-
-
-def _from_tensors(
-    tensors: dict[str, Tensor], metadata: Mapping[str, str], path: Path
-) -> Checkpoint:
-    try:
-        config = from_dict(Config, json.loads(metadata["config"]))
-        labels = labels_from_json(metadata["labels"])
-        provenance = json.loads(metadata["provenance"])
-        mean = tensors.pop(_MEAN, None)
-        stds, components = tensors.pop(_STDS, None), tensors.pop(_COMPONENTS, None)
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} has damaged metadata: {error}") from error
-    _check_weights(config, tensors, path)
-    if len(labels) != config.network.classes:
-        raise CheckpointError(
-            f"{path} names {len(labels)} classes for {config.network.classes} outputs."
-        )
+    with _opened(path) as file:
+        header = CHECKPOINT.read(file.metadata() or {}, path)
+        tensors = _tensors_of(file)
+    mean = tensors.pop(_MEAN, None)
+    stds, components = tensors.pop(_STDS, None), tensors.pop(_COMPONENTS, None)
+    _check_weights(header.config, tensors, path)
     pca = None
     if stds is not None and components is not None:
         pca = ColorPCA(stds=stds.numpy(), components=components.numpy())
     return Checkpoint(
-        config=config,
+        config=header.config,
         weights={name: weight.float() for name, weight in tensors.items()},
-        labels=labels,
+        labels=header.labels,
         mean=None if mean is None else mean.float().numpy(),
         color_pca=pca,
-        provenance=provenance,
+        provenance=header.provenance,
     )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint {path}.")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            yield file
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole .safetensors file ({error}): copy or train it again."
+        ) from error
+
+
+def _tensors_of(file: Any) -> dict[str, Tensor]:
+    return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def _check_weights(config: Config, tensors: Mapping[str, Tensor], path: Path) -> None:

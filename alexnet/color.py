@@ -1,7 +1,7 @@
 """Principal components of the RGB values of a set of photos, for the colour noise of training.
 
 Paper section 4.1. What the 2012 code called the component's strength is a standard deviation, not
-the variance that the paper's text suggests: see docs/fidelity.md B.2.
+the variance that the paper's text suggests: see docs/fidelity.md, "Colour noise".
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 """Every number of every network: frozen dataclasses, and the named presets that fill them.
 
-Sources, as in docs/fidelity.md: [P §x] the paper; [S file:line] the 2012 source code as released by
-the Computer History Museum; [C] Caffe's bvlc_alexnet; [TV] torchvision's alexnet.
+docs/fidelity.md says where the presets differ and what [P], [S], [CC1], [C] and [TV] cite.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from alexnet.errors import AlexNetError
+from alexnet.settings import at_least, chosen_by
 
 Views = Literal["ten", "centre"]
 Step = Literal["relu", "lrn", "same_map_lrn", "pool"]
@@ -46,6 +46,8 @@ class InputConfig:
             raise ValueError(f"a crop of {self.crop} pixels does not fit a photo of {self.size}.")
         if (self.mean == "channel") != (self.mean_rgb is not None):
             raise ValueError("mean_rgb belongs to mean='channel', and only there.")
+        if self.std_rgb is not None and not min(self.std_rgb) > 0:
+            raise ValueError(f"std_rgb must be more than 0, not {list(self.std_rgb)}.")
 
     @property
     def has_mean_image(self) -> bool:
@@ -75,6 +77,13 @@ class LRNConfig:
     within_columns: bool = True
     """The window stops at the column's edge (one column a GPU); false: it crosses (Caffe)."""
 
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        at_least(1, size=self.size)
+        at_least(0, alpha=self.alpha, beta=self.beta)
+        if not self.k > 0:
+            raise ValueError(f"k must be more than 0, not {self.k:g}: maps of zeros divide by it.")
+
     @property
     def cells(self) -> int:
         """Values that a whole window holds."""
@@ -94,6 +103,10 @@ class PoolConfig:
     stride: int = 2
     ceil: bool = True
     """Round the number of windows up [S layer.py:1164] or down."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        at_least(1, size=self.size, stride=self.stride)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +131,11 @@ class ConvConfig:
     init_bias: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check that each step has its config, and each config its step."""
+        """Check ranges, and that each step has its config, and each config its step."""
+        at_least(1, maps=self.maps, kernel=self.kernel, stride=self.stride)
+        at_least(0, pad=min(self.pad), init_std=self.init_std)
+        if len(set(self.steps)) < len(self.steps):
+            raise ValueError(f"a step comes twice: {', '.join(self.steps)}.")
         for step, config in (
             ("lrn", self.lrn),
             ("same_map_lrn", self.same_map_lrn),
@@ -126,6 +143,12 @@ class ConvConfig:
         ):
             if (step in self.steps) != (config is not None):
                 raise ValueError(f"step '{step}' and the field '{step}' go together.")
+
+    def lrn_of(self, step: Step) -> LRNConfig:
+        """The config of a normalising step, `lrn` or `same_map_lrn`."""
+        config = self.lrn if step == "lrn" else self.same_map_lrn
+        assert config is not None, step
+        return config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +158,11 @@ class FullConfig:
     units: int = 4096
     init_std: float | None = 0.01
     init_bias: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        at_least(1, units=self.units)
+        at_least(0, init_std=self.init_std)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +176,11 @@ class DropoutConfig:
     `in_training`: survivors are divided by 1 - rate in training (inverted) [C, TV]."""
     of: Literal["outputs", "inputs"] = "outputs"
     """Drop the outputs of fc6 and fc7, or their inputs [TV]."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if not 0 <= self.rate < 1:
+            raise ValueError(f"the rate must be at least 0 and less than 1, not {self.rate:g}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +196,11 @@ class NetworkConfig:
     dropout: DropoutConfig = DropoutConfig()
 
     def __post_init__(self) -> None:
-        """Check that maps can be dealt out to the columns."""
+        """Check ranges, and that maps can be dealt out to the columns."""
+        at_least(1, columns=self.columns, classes=self.classes)
+        at_least(0, fc8_init_std=self.fc8_init_std)
+        if self.convs and self.convs[0].reads == "column" and 3 % self.columns:
+            raise ValueError(f"conv1 reads all channels: {self.columns} columns can't share three.")
         for number, conv in enumerate(self.convs, 1):
             if conv.maps % self.columns:
                 raise ValueError(
@@ -175,7 +212,7 @@ class NetworkConfig:
 class Config:
     """A whole network with the way photos enter it."""
 
-    preset: str
+    preset: str = field(metadata=chosen_by("--preset"))
     """The preset this config began as."""
     input: InputConfig
     network: NetworkConfig

@@ -22,6 +22,9 @@ from rich.console import Console
 
 from alexnet.errors import AlexNetError
 
+# What a shell reports for a program that Ctrl-C ended: 128 and the signal's number.
+_INTERRUPTED = 130
+
 
 class Progress:
     """A running bar; `advance` moves it, `note` changes the words behind it."""
@@ -55,20 +58,23 @@ class _Rate(rich.progress.ProgressColumn):
 def progress(description: str, *, total: int | None, unit: str) -> Iterator[Progress]:
     """A progress bar with count, rate (`unit` per second) and time left, on stderr.
 
-    Drawn only on a terminal: a log file gets nothing. `total=None` when the end is unknown.
+    Drawn only on a terminal: a log file gets nothing. `total=None` when the end is unknown;
+    `unit=""` for one long step, which shows neither count nor rate.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Progress(None, None)
         return
-    columns = (
+    columns: list[rich.progress.ProgressColumn] = [
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(bar_width=24),
-        rich.progress.MofNCompleteColumn(),
-        _Rate(unit),
-        rich.progress.TimeRemainingColumn(),
+    ]
+    if unit:
+        columns += [rich.progress.MofNCompleteColumn(), _Rate(unit)]
+    columns += [
+        rich.progress.TimeRemainingColumn() if total else rich.progress.TimeElapsedColumn(),
         rich.progress.TextColumn("{task.fields[note]}"),
-    )
+    ]
     with rich.progress.Progress(*columns, console=console, transient=True) as bar:
         yield Progress(bar, bar.add_task(description, total=total, note=""))
 
@@ -136,7 +142,8 @@ def _exit_with_sentence(context: click.Context, error: Exception) -> None:
 class Command(click.Command):
     """A click command that ends an `AlexNetError` or `OSError` with its sentence and exit code 1.
 
-    `ALEXNET_TRACEBACK=1` in the environment shows the traceback too.
+    Ctrl-C ends it with exit code 130. `ALEXNET_TRACEBACK=1` in the environment shows the traceback
+    of an error, too.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -147,6 +154,9 @@ class Command(click.Command):
             raise
         except (AlexNetError, OSError) as error:
             return _exit_with_sentence(ctx, error)
+        except KeyboardInterrupt:
+            click.echo(f"{ctx.find_root().info_name}: interrupted.", err=True)
+            return ctx.exit(_INTERRUPTED)
 
 
 class Commands(click.Group):

@@ -18,8 +18,8 @@ class MissingPackageError(AlexNetError):
     """An optional package is not installed; the sentence names the extra that brings it."""
 
 
-def optional_import(module: str, *, extra: str) -> ModuleType:
-    """Import `module`, or say which extra of this project installs it.
+def optional_import(module: str, *, extra: str | None = None) -> ModuleType:
+    """Import `module`, or say which extra of this project installs it (None: the plain install).
 
     Raises:
         MissingPackageError: the module is not installed.
@@ -29,7 +29,8 @@ def optional_import(module: str, *, extra: str) -> ModuleType:
     except ImportError as error:
         if error.name is not None and error.name.split(".")[0] != module.split(".")[0]:
             raise  # the package is there, but something of its own is broken
+        package = "alexnet" if extra is None else f'"alexnet[{extra}]"'
         raise MissingPackageError(
             f"This needs the package {module.split('.')[0]}, which is not installed: "
-            f'run `pip install "alexnet[{extra}]"`.'
+            f"run `pip install {package}`."
         ) from error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from alexnet.config import Config, ConvConfig, NetworkConfig, PoolConfig
+from alexnet.config import Config, ConvConfig, NetworkConfig, PoolConfig, Step
 from alexnet.errors import AlexNetError
 
 Kind = Literal["input", "conv", "relu", "lrn", "pool", "full", "dropout", "softmax"]
@@ -25,6 +26,10 @@ class Layer:
     """Multiply-accumulates of convolutions and fully connected layers; a bias counts none."""
     groups: int = 1
     detail: str = ""
+    conv: int | None = None
+    """Of a convolution and its steps: its place in `network.convs`."""
+    step: Step | None = None
+    """Of a convolution's steps: which one."""
 
     @property
     def parameters(self) -> int:
@@ -34,12 +39,7 @@ class Layer:
     @property
     def neurons(self) -> int:
         """Units with weights: what the paper counts, before pooling."""
-        if self.kind not in ("conv", "full"):
-            return 0
-        size = 1
-        for side in self.shape:
-            size *= side
-        return size
+        return math.prod(self.shape) if self.kind in ("conv", "full") else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +129,7 @@ def _conv_layers(
             macs=weights * out * out,
             groups=split,
             detail=f"{conv.kernel}x{conv.kernel}/{conv.stride}{pad}",
+            conv=number - 1,
         )
     ]
     for step in conv.steps:
@@ -140,25 +141,36 @@ def _conv_layers(
             out = pool_side(out, conv.pool)
             detail = f"max {conv.pool.size}x{conv.pool.size}/{conv.pool.stride}"
         elif step != "relu":
-            lrn = conv.lrn if step == "lrn" else conv.same_map_lrn
-            assert lrn is not None
+            lrn = conv.lrn_of(step)
             detail = (
                 f"n={lrn.size} k={lrn.k:g} c={lrn.coefficient:g} beta={lrn.beta:g} {lrn.window}"
             )
         kind: Kind = "lrn" if step == "same_map_lrn" else step
-        shape = (conv.maps, out, out)
-        found.append(Layer(name=f"{step}{number}", kind=kind, shape=shape, detail=detail))
+        found.append(
+            Layer(
+                name=f"{step}{number}",
+                kind=kind,
+                shape=(conv.maps, out, out),
+                detail=detail,
+                conv=number - 1,
+                step=step,
+            )
+        )
     return found
 
 
 def _full_layers(network: NetworkConfig, *, inputs: int) -> list[Layer]:
     found: list[Layer] = []
-    rate = f"rate {network.dropout.rate:g}"
+    drop_inputs = network.dropout.of == "inputs"
     for number, units in ((6, network.fc6.units), (7, network.fc7.units), (8, network.classes)):
-        dropout = Layer(name=f"dropout{number}", kind="dropout", shape=(units,), detail=rate)
-        if number < 8 and network.dropout.of == "inputs":
-            shape = (inputs,)
-            found.append(Layer(name=f"dropout{number}", kind="dropout", shape=shape, detail=rate))
+        dropout = Layer(
+            name=f"dropout{number}",
+            kind="dropout",
+            shape=(inputs if drop_inputs else units,),
+            detail=f"rate {network.dropout.rate:g}",
+        )
+        if number < 8 and drop_inputs:
+            found.append(dropout)
         found.append(
             Layer(
                 name=f"fc{number}",
@@ -172,7 +184,7 @@ def _full_layers(network: NetworkConfig, *, inputs: int) -> list[Layer]:
         if number < 8:
             # Not relu6: that is conv6's, in six_conv.
             found.append(Layer(name=f"fc{number}_relu", kind="relu", shape=(units,)))
-            if network.dropout.of == "outputs":
+            if not drop_inputs:
                 found.append(dropout)
         inputs = units
     found.append(Layer(name="softmax", kind="softmax", shape=(network.classes,)))

@@ -1,8 +1,12 @@
-"""What this machine lets the process use."""
+"""What this machine lets the process use, and the versions that run on it."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import platform
+
+from alexnet import __version__
 
 
 def cores() -> int:
@@ -10,3 +14,14 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of alexnet, Python and `packages`; those that are not installed are left out."""
+    found = {"alexnet": __version__, "python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

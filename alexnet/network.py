@@ -94,9 +94,7 @@ class AlexNet(nn.Module):
                     maps, conv.pool.size, conv.pool.stride, ceil_mode=conv.pool.ceil
                 )
             else:
-                config = conv.lrn if step == "lrn" else conv.same_map_lrn
-                assert config is not None
-                maps = lrn(maps, config, columns=self.config.network.columns)
+                maps = lrn(maps, conv.lrn_of(step), columns=self.config.network.columns)
         return maps
 
     def initialise(self, generator: torch.Generator | None = None) -> AlexNet:

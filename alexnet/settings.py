@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,10 @@ T = TypeVar("T")
 
 class SettingsError(AlexNetError):
     """A setting that does not exist, or whose value is not of its type."""
+
+
+class _Given(dict[str, Any]):
+    """An object that a setting gave as a whole: fields with defaults may be missing in it."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -41,26 +46,54 @@ def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
 
 
 def with_settings(config: T, settings: Iterable[str]) -> T:
-    """`config` with each `section.field=value` applied in turn.
+    """`config` with each `section.field=value` applied in turn, and checked once all are.
 
     Values are JSON where they parse as JSON (`3`, `0.5`, `true`, `null`, `[1, 2]`) and text
     otherwise. Elements of a tuple are named by their position: `network.convs.0.maps=64`.
 
     Raises:
-        SettingsError: not of the form `field=value`, an unknown field, or a wrong type.
+        SettingsError: not of the form `field=value`, an unknown field, a wrong type, values that
+            do not go together, or a field that an option of the command sets (`chosen_by`).
     """
+    data = to_dict(config)
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals or not path:
             raise SettingsError(f"'{setting}' is not of the form section.field=value.")
         try:
-            value = json.loads(text)
+            value = json.loads(text, object_hook=_Given)
         except json.JSONDecodeError:
             value = text
-        data = to_dict(config)
         _assign(data, path.strip(), value)
-        config = from_dict(type(config), data)
-    return config
+    changed = from_dict(type(config), data)
+    _check_chosen(config, changed, where="")
+    return changed
+
+
+def chosen_by(option: str) -> dict[str, str]:
+    """Metadata of a field that names what filled its neighbours: only `option` sets it."""
+    return {"option": option}
+
+
+def at_least(least: float, **values: float | None) -> None:
+    """Check numbers of a config; None stands for no number.
+
+    Raises:
+        ValueError: one is lower than `least`, infinite or not a number; the sentence names it.
+    """
+    for name, value in values.items():
+        if value is not None and not least <= value < math.inf:
+            raise ValueError(f"{name} must be at least {least:g}, not {value:g}.")
+
+
+def _check_chosen(before: Any, after: Any, *, where: str) -> None:
+    for field in dataclasses.fields(before):
+        old, new = getattr(before, field.name), getattr(after, field.name)
+        option = field.metadata.get("option")
+        if option and old != new:
+            raise SettingsError(f"{where}{field.name} is set with {option}, not with --set.")
+        if dataclasses.is_dataclass(old) and dataclasses.is_dataclass(new):
+            _check_chosen(old, new, where=f"{where}{field.name}.")
 
 
 def _assign(data: dict[str, Any], path: str, value: Any) -> None:
@@ -75,7 +108,7 @@ def _assign(data: dict[str, Any], path: str, value: Any) -> None:
                 )
             index: Any = int(key)
         elif isinstance(node, dict):
-            if key not in node:
+            if key not in node and not (depth == len(parents) and isinstance(node, _Given)):
                 names = ", ".join(node) or "no fields"
                 raise SettingsError(f"There is no setting '{path}': {where or 'here'} has {names}.")
             index = key

@@ -11,6 +11,7 @@ import click
 from alexnet.backends import BACKENDS
 from alexnet.config import Views
 from alexnet.console import Commands
+from alexnet.errors import AlexNetError
 from alexnet.files import write_text
 
 
@@ -31,6 +32,7 @@ class ListOf(click.ParamType[list[Any]]):
 
 
 @click.group(cls=Commands)
+@click.version_option(package_name="alexnet")
 def main() -> None:
     """Measure what the models do on this machine."""
 
@@ -41,8 +43,8 @@ def main() -> None:
     "--backend",
     type=ListOf(click.Choice(list(BACKENDS))),
     metavar="NAME,...",
-    help=f"Backends ({', '.join(BACKENDS)}); each runs the files of its kind.  "
-    "[default: the one for each file's ending]",
+    show_default="the one for each file's ending",
+    help=f"Backends ({', '.join(BACKENDS)}); each runs the files of its kind.",
 )
 @click.option(
     "--batch",
@@ -55,19 +57,21 @@ def main() -> None:
 @click.option(
     "--views",
     type=click.Choice(["ten", "centre"]),
-    help="Views of a checkpoint.  [default: the model's own; a checkpoint's is ten]",
+    show_default="the model's own; a checkpoint's is ten",
+    help="Views of a checkpoint.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="CPU threads of a call.  [default: each backend's own choice]",
+    show_default="each backend's own choice",
+    help="CPU threads of a call.",
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--count", type=click.IntRange(min=1), help="Measure this many rounds.")
 @click.option(
     "--duration",
     type=click.FloatRange(min=0, min_open=True),
-    show_default="10",
+    show_default="10, without --count",
     help="Measure for this many seconds.",
 )
 @click.option(
@@ -85,9 +89,9 @@ def main() -> None:
 )
 @click.option(
     "--photos",
-    type=click.Path(exists=True, path_type=Path),
-    help="A photo or a folder of them (the first eight).  "
-    "[default: scikit-learn's two photographs, or a made photo without it]",
+    type=click.Path(path_type=Path),
+    show_default="scikit-learn's two photographs, or a made photo without it",
+    help="A photo, or a folder from which up to eight are taken.",
 )
 @click.option(
     "--json",
@@ -151,8 +155,8 @@ def latency(
     )
     print_report(result)
     line = json.dumps(result, ensure_ascii=False)
+    click.echo(line)
     if json_file is not None:
         write_text(json_file, line + "\n")
-    click.echo(line)
-    if strict and result["verdict"] == "INVALID":
-        raise click.exceptions.Exit(1)
+    if strict and result["reasons"]:
+        raise AlexNetError(f"The measurement is {result['verdict']}. {' '.join(result['reasons'])}")

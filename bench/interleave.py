@@ -31,11 +31,13 @@ def interleave(
     shuffled = random.Random(0)
     times: list[list[float]] = [[] for _ in calls]
     one_round = math.nan
-    for _ in range(warmup):
-        began = time.perf_counter()
-        for call in calls:
-            call()
-        one_round = time.perf_counter() - began
+    with progress("Warming up", total=warmup, unit="rounds") as bar:
+        for _ in range(warmup):
+            began = time.perf_counter()
+            for call in calls:
+                call()
+            one_round = time.perf_counter() - began
+            bar.advance()
     expected = count
     if duration is not None and warmup:
         expected = max(1, round(duration / one_round))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle
@@ -10,17 +9,17 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from PIL import Image
 
 from alexnet.backends import ArtifactInfo
 from alexnet.config import InputConfig, Views
+from alexnet.decoder import decode_photo
 from alexnet.geometry import totals
-from alexnet.photo import load_photo
+from alexnet.photo import fit_photo
 from alexnet.views import views_of
+from bench.conditions import conditions
 from bench.interleave import Call, interleave
-from bench.machine import describe_machine
-from bench.photos import PhotoFile, read_photos, square_of
-from bench.statistics import Ratio, Summary, ratio, summarise
+from bench.photos import PhotoFile, read_photos
+from bench.statistics import Summary, ratio, summarise
 from bench.variants import Variant, open_variants
 
 T = TypeVar("T")
@@ -56,7 +55,7 @@ def latency(plan: Plan) -> dict[str, Any]:
     Raises:
         AlexNetError: a model or the photos can't be read.
     """
-    machine = describe_machine(plan.device)
+    machine = conditions(plan.device)
     files = read_photos(plan.photos)
     with open_variants(
         plan.artifacts,
@@ -70,30 +69,17 @@ def latency(plan: Plan) -> dict[str, Any]:
         # Decoding does not depend on the model; resizing does, on the side it wants.
         inputs = list(dict.fromkeys(v.backend.info.config.input for v in variants))
         calls: list[Call] = [_run_call(variant, files) for variant in variants]
-        calls += [_each(files, _decode)]
+        calls += [_decode_call(files)]
         calls += [_resize_call(files, config) for config in inputs]
         times = interleave(calls, count=plan.count, duration=plan.duration, warmup=plan.warmup)
-        runs, decode, resizes = times[: len(variants)], times[len(variants)], times[-len(inputs) :]
-        summaries, (decoded, *resized) = _in_ms(runs), _in_ms([decode, *resizes])
-        resize = dict(zip(inputs, resized, strict=True))
+        runs, stages = times[: len(variants)], times[len(variants) :]
+        summaries, (decode, *resizes) = _in_ms(runs), _in_ms(stages)
+        resize = dict(zip(inputs, resizes, strict=True))
         results = []
-        for variant, summary, times_as_fast in zip(
-            variants, summaries, _ratios(variants, runs), strict=True
-        ):
-            stages = {
-                "decode": decoded.p50,
-                "resize": resize[variant.backend.info.config.input].p50,
-                "run": summary.p50 / variant.batch,
-            }
-            results.append(
-                {
-                    **_facts(variant, summary),
-                    "baseline": variant.baseline is not None
-                    and variants[variant.baseline] is variant,
-                    "ratio": None if times_as_fast is None else asdict(times_as_fast),
-                    "stages_ms_per_photo": stages,
-                }
-            )
+        for place, (variant, summary) in enumerate(zip(variants, summaries, strict=True)):
+            before = {"decode": decode.p50, "resize": resize[variant.backend.info.config.input].p50}
+            compared = _comparison(variants, runs, place)
+            results.append(_row(variant, summary, compared, before=before))
         reasons = why_invalid([v.name for v in variants], summaries)
     result = {
         "benchmark": "latency",
@@ -107,7 +93,7 @@ def latency(plan: Plan) -> dict[str, Any]:
         "photos": [file.name for file in files],
         "results": results,
     }
-    return cast(dict[str, Any], _six_digits(result))
+    return cast(dict[str, Any], _rounded(result))
 
 
 def why_invalid(names: Sequence[str], summaries: Sequence[Summary]) -> list[str]:
@@ -116,7 +102,7 @@ def why_invalid(names: Sequence[str], summaries: Sequence[Summary]) -> list[str]
     reasons = []
     if fewest < FEWEST_CALLS:
         reasons.append(
-            f"There were {fewest} rounds, and a comparison needs {FEWEST_CALLS}: "
+            f"A comparison needs {FEWEST_CALLS} rounds, not {fewest}: "
             "give --count or a longer --duration."
         )
     reasons += [
@@ -128,12 +114,12 @@ def why_invalid(names: Sequence[str], summaries: Sequence[Summary]) -> list[str]
     return reasons
 
 
-def _six_digits(value: Any) -> Any:
+def _rounded(value: Any) -> Any:
     """`value` with every float in it rounded to six significant digits."""
     if isinstance(value, dict):
-        return {key: _six_digits(item) for key, item in value.items()}
+        return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_six_digits(item) for item in value]
+        return [_rounded(item) for item in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
@@ -141,15 +127,22 @@ def _in_ms(times: Sequence[Sequence[float]]) -> list[Summary]:
     return [summarise([1000 * seconds for seconds in call]) for call in times]
 
 
-def _ratios(variants: Sequence[Variant], runs: Sequence[Sequence[float]]) -> list[Ratio | None]:
-    return [
-        None if variant.baseline is None else ratio(runs[variant.baseline], run)
-        for variant, run in zip(variants, runs, strict=True)
-    ]
+def _comparison(
+    variants: Sequence[Variant], runs: Sequence[Sequence[float]], place: int
+) -> dict[str, Any]:
+    """How many times as fast as its baseline the variant at `place` is, and whether it is that."""
+    base = variants[place].baseline
+    times_as_fast = None if base is None else asdict(ratio(runs[base], runs[place]))
+    return {"baseline": base == place, "ratio": times_as_fast}
 
 
-def _facts(variant: Variant, summary: Summary) -> dict[str, Any]:
-    """A variant and its times; the names with `infer_`, `param_count` and `gmacs` are timm's."""
+def _row(
+    variant: Variant, summary: Summary, compared: dict[str, Any], *, before: dict[str, float]
+) -> dict[str, Any]:
+    """A variant and its times; the names with `infer_`, `param_count` and `gmacs` are timm's.
+
+    `before` are the stages before the model runs, in milliseconds per photo.
+    """
     info: ArtifactInfo = variant.backend.info
     counts = totals(info.config)
     return {
@@ -166,6 +159,8 @@ def _facts(variant: Variant, summary: Summary) -> dict[str, Any]:
         "param_count": round(counts.parameters / 1e6, 2),
         "gmacs": counts.macs / 1e9,
         "latency_ms": asdict(summary),
+        **compared,
+        "stages_ms_per_photo": {**before, "run": summary.p50 / variant.batch},
     }
 
 
@@ -175,20 +170,18 @@ def _facts(variant: Variant, summary: Summary) -> dict[str, Any]:
 def _run_call(variant: Variant, files: Sequence[PhotoFile]) -> Call:
     backend = variant.backend
     config = backend.info.config.input
-    squares = [square_of(file, config) for file in files]
+    squares = [fit_photo(file.decoded, config).pixels for file in files]
     photos = np.stack([squares[n % len(squares)] for n in range(variant.batch)])
     return lambda: backend.run(photos)
 
 
-def _decode(file: PhotoFile) -> Image.Image:
-    with Image.open(io.BytesIO(file.data)) as image:
-        return image.convert("RGB")
+def _decode_call(files: Sequence[PhotoFile]) -> Call:
+    return _each(files, lambda file: decode_photo(file.data))
 
 
 def _resize_call(files: Sequence[PhotoFile], config: InputConfig) -> Call:
-    """Fitting a decoded photo; the photos are decoded beforehand."""
-    images = [_decode(file) for file in files]
-    return _each(images, lambda image: load_photo(image, config))
+    """Fitting a photo that is decoded already."""
+    return _each(files, lambda file: fit_photo(file.decoded, config))
 
 
 def _each(items: Sequence[T], work: Callable[[T], object]) -> Call:

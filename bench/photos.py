@@ -2,70 +2,44 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from alexnet.config import InputConfig
-from alexnet.errors import AlexNetError
-from alexnet.photo import PhotoError, load_photo
+from alexnet.console import log
+from alexnet.decoder import DecodedPhoto, decode_photo
+from alexnet.errors import MissingPackageError
+from alexnet.sample_photos import sample_photos
 
 MOST = 8
 """Photos taken from a folder; all stay in memory, decoded as well."""
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PhotoFile:
-    """A photo as it lies on the disk."""
+    """A photo as it lies on the disk, and decoded."""
 
     name: str
     data: bytes
+    decoded: DecodedPhoto
 
 
-def read_photos(source: Path | None) -> list[PhotoFile]:
-    """The first `MOST` photos of a folder, one file, or what this machine has.
+def read_photos(place: Path | None) -> list[PhotoFile]:
+    """One photo, up to `MOST` of a folder, or what this machine has.
 
-    Raises:
-        AlexNetError: `source` holds no photo.
-    """
-    if source is None:
-        return _photographs() or [_made()]
-    if source.is_file():
-        paths = [source]
-    else:
-        found = (p for p in source.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
-        paths = sorted(found)[:MOST]
-    if not paths:
-        raise AlexNetError(f"There are no photos in {source}.")
-    return [PhotoFile(path.name, path.read_bytes()) for path in paths]
-
-
-def square_of(file: PhotoFile, config: InputConfig) -> npt.NDArray[np.uint8]:
-    """The photo as the network takes it, (S, S, 3).
+    A photo of a folder that can't be read is left out with a line on stderr.
 
     Raises:
-        AlexNetError: it is damaged or no photo; the sentence names the file.
+        AlexNetError: there is no photo in `place`.
     """
     try:
-        return load_photo(file.data, config).pixels
-    except PhotoError as error:
-        raise AlexNetError(f"{file.name}: {error}") from error
-
-
-def _photographs() -> list[PhotoFile]:
-    """Two photographs (640 x 427) that scikit-learn brings, without importing it."""
-    spec = importlib.util.find_spec("sklearn")
-    if spec is None or spec.origin is None:
-        return []
-    folder = Path(spec.origin).parent / "datasets" / "images"
-    paths = [folder / name for name in ("china.jpg", "flower.jpg")]
-    return [PhotoFile(path.name, path.read_bytes()) for path in paths if path.is_file()]
+        samples = list(sample_photos(place, count=MOST, left_out=log))
+    except MissingPackageError:
+        return [_made()]
+    return [PhotoFile(one.name, one.path.read_bytes(), one.decoded) for one in samples]
 
 
 def _made() -> PhotoFile:
@@ -77,4 +51,5 @@ def _made() -> PhotoFile:
         pixels += np.asarray(noise.resize((500, 375), Image.Resampling.BICUBIC)) / 3
     file = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", quality=90)
-    return PhotoFile("made.jpg", file.getvalue())
+    data = file.getvalue()
+    return PhotoFile("made.jpg", data, decode_photo(data))

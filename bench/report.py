@@ -7,18 +7,9 @@ from typing import Any
 import click
 
 from alexnet.console import print_table
-from bench.machine import one_line
+from bench.conditions import one_line
 
-_TIMES = {
-    "min": "min",
-    "p50": "p50",
-    "p90": "p90",
-    "p95": "p95",
-    "p99": "p99",
-    "p99_9": "p99.9",
-    "max": "max",
-    "mean": "mean",
-}
+_TIMES = ("min", "p50", "p90", "p95", "p99", "p99_9", "max", "mean")
 
 
 def print_report(result: dict[str, Any]) -> None:
@@ -26,7 +17,7 @@ def print_report(result: dict[str, Any]) -> None:
     rows = result["results"]
     # A percentile that no sample supports gets no column.
     times = [name for name in _TIMES if any(r["latency_ms"][name] is not None for r in rows)]
-    columns = ["model", "backend", "views", "batch", *(_TIMES[name] for name in times)]
+    columns = ["model", "backend", "views", "batch", *(name.replace("_", ".") for name in times)]
     columns += ["cv", "photos/s", "x eager", "quartiles"]
     print_table(
         f"Latency of one call, ms ({result['rounds']} interleaved rounds)",

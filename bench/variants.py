@@ -9,15 +9,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from alexnet.backends import BACKENDS, Backend, BackendError, open_backend
-from alexnet.checkpoint import Checkpoint, save_checkpoint, shipped_model
-from alexnet.config import Config, Views
+from alexnet.checkpoint import save_checkpoint, shipped_model
+from alexnet.config import Views
 from alexnet.console import log
-from alexnet.labels import Label
-from alexnet.network import AlexNet
+from alexnet.fresh import fresh_checkpoint
 
 
 @dataclass(frozen=True)
@@ -128,18 +124,5 @@ def _checkpoint_for(backend: Backend, given: Sequence[Backend], stack: ExitStack
             return other.info.path
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="alexnet-bench-")))
     path = folder / f"{backend.info.config.preset}-fresh.safetensors"
-    save_checkpoint(_fresh(backend.info.config, backend.info.labels), path)
+    save_checkpoint(fresh_checkpoint(backend.info.config, labels=backend.info.labels), path)
     return path
-
-
-def _fresh(config: Config, labels: tuple[Label, ...]) -> Checkpoint:
-    network = AlexNet(config).initialise(torch.Generator().manual_seed(0))
-    side = config.input.size
-    mean = np.full((side, side, 3), 120, np.float32) if config.input.has_mean_image else None
-    return Checkpoint(
-        config=config,
-        weights=network.state_dict(),
-        labels=labels,
-        mean=mean,
-        provenance={"made_by": "alexnet-bench, untrained"},
-    )

@@ -1,5 +1,6 @@
-"""`python -m export`: the same as `alexnet-export`."""
+"""`python -m export` is `alexnet-export`."""
 
 from export.cli import main
 
-main(prog_name="alexnet-export")
+if __name__ == "__main__":
+    main(prog_name="alexnet-export")

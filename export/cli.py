@@ -8,7 +8,8 @@ from typing import Literal
 
 import click
 
-from alexnet.console import Commands, log
+from alexnet.console import Commands, log, progress
+from alexnet.files import write_text
 
 
 @click.group(cls=Commands)
@@ -39,7 +40,9 @@ def main() -> None:
 def onnx(
     checkpoint: Path | None, output: Path, views: Literal["ten", "centre"], features: bool
 ) -> None:
-    """Write CHECKPOINT (when not given: the model that ships) as an ONNX graph.
+    """Write CHECKPOINT as an ONNX graph.
+
+    CHECKPOINT is a .safetensors file.  [default: (the model that ships)]
 
     The graph takes uint8 RGB photos (batch, S, S, 3) and gives probabilities (batch, classes);
     mean, crops and averaging are inside, config and classes in its metadata.
@@ -51,7 +54,13 @@ def onnx(
     if output.suffix != ".onnx":
         raise AlexNetError(f"The name of an ONNX file ends in .onnx, and {output} does not.")
     source = checkpoint or shipped_model()
-    model = write_onnx(load_checkpoint(source), output, views=views, features=features)
+    if source.suffix != ".safetensors":
+        raise AlexNetError(
+            f"A checkpoint's name ends in .safetensors, and {source} does not: "
+            "graphs are written from checkpoints alone."
+        )
+    with progress(f"Writing {output.name}", total=None, unit=""):
+        model = write_onnx(load_checkpoint(source), output, views=views, features=features)
     size = output.stat().st_size / 1e6
     log(f"Wrote {output}: {len(model.graph.node)} nodes, {size:.1f} MB, views '{views}'.")
 
@@ -61,9 +70,9 @@ def onnx(
 @click.argument("second", type=click.Path(path_type=Path))
 @click.option(
     "--photos",
-    "folder",
     type=click.Path(path_type=Path),
-    help="A folder of photos; when not given: pieces of the two that scikit-learn brings.",
+    show_default="pieces of scikit-learn's two photographs",
+    help="A photo or a folder of them.",
 )
 @click.option(
     "--tolerance",
@@ -78,22 +87,33 @@ def onnx(
     type=click.IntRange(min=1),
     default=24,
     show_default=True,
-    help="Photos to compare on, at most.",
+    help="Photos to compare on, at most; of a folder evenly spread ones.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of each runtime.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON line after the table.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    show_default="each backend's own choice",
+    help="CPU threads of each model.",
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the JSON line to this file as well.",
+)
 def verify(
     first: Path,
     second: Path,
-    folder: Path | None,
+    photos: Path | None,
     tolerance: float,
     count: int,
     threads: int | None,
-    as_json: bool,
+    json_file: Path | None,
 ) -> None:
     """Compare two model files, checkpoints or exported ones, on real photos.
 
-    Ends with 1 where their answers differ by more than the tolerance.
+    stdout ends with one line of JSON. The exit code is 1 where the answers differ by more than the
+    tolerance.
     """
     from export.real_photos import real_photos
     from export.verify import (
@@ -106,13 +126,11 @@ def verify(
     )
 
     a, b = open_pair(first, second, threads=threads)
-    result = compare(a, b, real_photos(folder, a.info.config.input, count=count))
+    result = compare(a, b, real_photos(photos, a.info.config.input, count=count))
     print_comparison(result, a, b)
-    if as_json:
-        click.echo(json.dumps(summary(result, a, b, tolerance=tolerance)))
+    line = json.dumps(summary(result, a, b, tolerance=tolerance), ensure_ascii=False)
+    click.echo(line)
+    if json_file is not None:
+        write_text(json_file, line + "\n")
     if not result.within(tolerance):
         raise DifferentModelsError(difference(result, tolerance=tolerance))
-
-
-if __name__ == "__main__":
-    main()

@@ -22,9 +22,10 @@ from alexnet.checkpoint import Checkpoint
 from alexnet.config import Config, ConvConfig, Views
 from alexnet.files import atomic_path
 from alexnet.geometry import Layer, groups, layers
+from alexnet.views import views_of
+from export.lrn import add_lrn
 from export.nodes import Nodes
-from export.norms import add_lrn
-from export.photos import add_views
+from export.views import add_views
 
 # Opset 17: at 19 and above ONNX Runtime averages with a slow kernel, and ReduceMean still has its
 # axes as an attribute. IR version 8 is the one of that opset, which older runtimes read too.
@@ -58,25 +59,19 @@ def onnx_model(
         weights={name: w.detach().cpu().float().numpy() for name, w in checkpoint.weights.items()},
         nodes=Nodes(),
     )
-    count = 10 if views == "ten" else 1
     crops = add_views(graph.nodes, config.input, checkpoint.mean, views=views)
     single, hidden = _add_network(graph, crops)
     outputs = {"probabilities": (single, config.network.classes)}
     if features:
         outputs["features"] = (hidden, config.network.fc7.units)
+    count = len(views_of(config.input, views))
     for name, (source, width) in outputs.items():
         _add_output(graph.nodes, source, name=name, views=count, width=width)
     widths = {name: width for name, (_, width) in outputs.items()}
     model = _model(graph, widths)
     helper.set_model_props(
         model,
-        to_metadata(
-            config,
-            checkpoint.labels,
-            views=views,
-            features=features,
-            provenance=checkpoint.provenance,
-        ),
+        to_metadata(checkpoint.header(), views=views, features=features),
     )
     return model
 
@@ -125,9 +120,8 @@ def _add_layer(graph: Graph, layer: Layer, source: str, *, before: tuple[int, ..
         case "pool":
             return _add_pool(graph, layer, source, side=before[1])
         case "lrn":
-            conv = _conv_of(graph.config, layer)
-            lrn = conv.same_map_lrn if name.startswith("same_map_lrn") else conv.lrn
-            assert lrn is not None
+            assert layer.step is not None
+            lrn = _conv_of(graph.config, layer).lrn_of(layer.step)
             columns = graph.config.network.columns
             return add_lrn(nodes, source, lrn, name=name, shape=layer.shape, columns=columns)
         case "full":
@@ -147,7 +141,8 @@ def _add_layer(graph: Graph, layer: Layer, source: str, *, before: tuple[int, ..
 
 
 def _conv_of(config: Config, layer: Layer) -> ConvConfig:
-    return config.network.convs[int(layer.name.lstrip("abcdefghijklmnopqrstuvwxyz_")) - 1]
+    assert layer.conv is not None, layer.name
+    return config.network.convs[layer.conv]
 
 
 def _add_conv(graph: Graph, layer: Layer, source: str) -> str:

@@ -132,9 +132,10 @@ def print_comparison(comparison: Comparison, a: Backend, b: Backend) -> None:
 
 
 def summary(comparison: Comparison, a: Backend, b: Backend, *, tolerance: float) -> dict[str, Any]:
-    """The same as JSON values, with what was compared."""
+    """The same as JSON values, with what was compared; a difference that is no number is None."""
+    figures = dataclasses.asdict(comparison)
     return {
-        **dataclasses.asdict(comparison),
+        **{key: None if figure != figure else figure for key, figure in figures.items()},
         "views": a.info.views,
         "tolerance": tolerance,
         "within_tolerance": comparison.within(tolerance),

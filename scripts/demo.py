@@ -108,7 +108,7 @@ def export_and_verify(demo: Demo) -> None:
     model, graph = OUT / "run" / "model.safetensors", OUT / "model.onnx"
     demo.run("export", "alexnet-export", "onnx", model, "-o", graph)
     demo.result(megabytes=round(graph.stat().st_size / 1e6, 1))
-    text = demo.run("verify", "alexnet-export", "verify", model, graph, "--json")
+    text = demo.run("verify", "alexnet-export", "verify", model, graph)
     found = last_json(text)
     demo.result(max_difference=f"{found['max_difference']:.1e}", photos=found["photos"])
 
@@ -191,7 +191,7 @@ def service() -> Iterator[str]:
 
 def wait_until_ready(process: subprocess.Popen[bytes], address: str) -> None:
     """Wait for /readyz, at most a minute."""
-    with progress("start the service", total=None, unit="tries") as bar:
+    with progress("Starting the service", total=None, unit="tries") as bar:
         for _ in range(600):
             try:
                 with urllib.request.urlopen(f"{address}/readyz", timeout=5):

@@ -146,7 +146,7 @@ class Checks:
 
     def onnx_runtime(self) -> dict[str, Any]:
         """The exported graph in ONNX Runtime on this device against PyTorch on the CPU."""
-        optional_import("onnx", extra="dev")
+        optional_import("onnx")
         from alexnet.backends import open_backend
         from export.graph import write_onnx
 
@@ -205,7 +205,8 @@ def _error(value: Tensor, truth: Tensor) -> float:
 def _probabilities(checkpoint: Checkpoint, photos: Tensor, device: torch.device) -> Tensor:
     classifier = checkpoint.classifier("ten").to(device)
     with torch.inference_mode():
-        return classifier(photos.to(device)).float().cpu()
+        probabilities: Tensor = classifier(photos.to(device))
+    return probabilities.float().cpu()
 
 
 @contextmanager

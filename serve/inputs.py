@@ -7,12 +7,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from alexnet.console import progress
+from alexnet.container import SUFFIXES
 from alexnet.errors import AlexNetError
-
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
-)
-"""Endings, in lower case, of the files that are taken from a folder."""
 
 
 class InputError(AlexNetError):
@@ -23,7 +20,7 @@ def photo_paths(inputs: Sequence[str]) -> Iterator[Path]:
     """The photos that `inputs` mean, in their order, found while they are asked for.
 
     A file is taken whatever its name. A folder gives the photos in it and in the folders below,
-    sorted by the bytes of their paths: those with a suffix of `SUFFIXES`, hidden ones left out.
+    sorted by the bytes of their paths: those with a photo's ending, hidden ones left out.
     A glob (`*`, `?`, `[...]`, and `**` for any depth) gives the files that it matches, sorted the
     same way. What is named twice comes twice.
 
@@ -52,7 +49,11 @@ def count_photos(inputs: Sequence[str]) -> int:
     Raises:
         InputError: as `photo_paths`, or there are none.
     """
-    count = sum(1 for _ in photo_paths(inputs))
+    count = 0
+    with progress("Listing photos", total=None, unit="photos") as bar:
+        for _ in photo_paths(inputs):
+            count += 1
+            bar.advance()
     if not count:
         raise InputError(
             f"There are no photos in {', '.join(inputs)}: "

@@ -13,6 +13,7 @@ from alexnet.config import Views
 from alexnet.console import Command, log
 from alexnet.photo import MAX_PIXELS
 from serve.inputs import InputError, count_photos
+from serve.labelling import Labelling, label
 from serve.records import FORMATS, Format
 
 HELP = """Label photos with their most probable classes.
@@ -37,6 +38,7 @@ why), 2 wrong use.
 
 
 @click.command(cls=Command, help=HELP)
+@click.version_option(package_name="alexnet")
 @click.argument("photos", nargs=-1, required=True)
 @click.option(
     "-o",
@@ -50,12 +52,14 @@ why), 2 wrong use.
     "--format",
     "format_name",
     type=click.Choice(["csv", "jsonl"]),
-    help="Format of the rows.  [default: by the output's ending; csv on stdout]",
+    show_default="by the output's ending; csv on stdout",
+    help="Format of the rows.",
 )
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
-    help="Checkpoint (.safetensors) or exported model (.onnx).  [default: the one that ships]",
+    show_default="the model that ships",
+    help="Checkpoint (.safetensors) or exported model (.onnx).",
 )
 @click.option(
     "--backend",
@@ -67,19 +71,21 @@ why), 2 wrong use.
 @click.option(
     "--views",
     type=click.Choice(["ten", "centre"]),
-    help="Average ten views of each photo, or take the centre alone (faster).  "
-    "[default: the model's own; a checkpoint's is ten]",
+    show_default="the model's own; a checkpoint's is ten",
+    help="Average ten views of each photo, or take the centre alone (faster).",
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="CPU threads that run the model.  [default: the backend's own choice]",
+    show_default="the backend's own choice",
+    help="CPU threads that run the model.",
 )
 @click.option(
     "--top-k",
     type=click.IntRange(min=1),
-    help="Classes in each row.  [default: 5, or all where there are fewer]",
+    show_default="5, or all where there are fewer",
+    help="Classes in each row.",
 )
 @click.option(
     "--names",
@@ -94,9 +100,10 @@ why), 2 wrong use.
     help="Photos that the model gets at once.",
 )
 @click.option(
-    "--workers",
+    "--decoders",
     type=click.IntRange(min=1),
-    help="Photos that are decoded at once.  [default: one per core]",
+    show_default="one per core",
+    help="Photos that are decoded at once.",
 )
 @click.option(
     "--fast",
@@ -123,7 +130,7 @@ def main(
     top_k: int | None,
     names: bool,
     batch: int,
-    workers: int | None,
+    decoders: int | None,
     fast: bool,
     max_pixels: int,
 ) -> None:
@@ -141,8 +148,6 @@ def main(
     except InputError as error:
         raise click.UsageError(str(error)) from error
 
-    from serve.labelling import Labelling, label  # PyTorch takes seconds to import
-
     # A terminated run cleans up its temporary file, as an interrupted one does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = label(
@@ -158,7 +163,7 @@ def main(
             top_k=top_k,
             names=names,
             batch=batch,
-            workers=workers,
+            decoders=decoders,
             fast=fast,
             max_pixels=max_pixels,
         ),

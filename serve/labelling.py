@@ -37,7 +37,7 @@ class Labelling:
     """None is 5, or every class of a model that has fewer."""
     names: bool = False
     batch: int = 16
-    workers: int | None = None
+    decoders: int | None = None
     """Photos decoded at once; None is one per core."""
     fast: bool = False
     max_pixels: int = MAX_PIXELS
@@ -62,18 +62,19 @@ def label(task: Labelling, *, total: int) -> Outcome:
     Raises:
         AlexNetError: the inputs, the model or the output; nothing is written then.
     """
-    backend = open_backend(
-        task.model,
-        backend=task.backend,
-        views=task.views,
-        threads=task.threads,
-        device=task.device,
-    )
+    with progress("Loading the model", total=None, unit=""):
+        backend = open_backend(
+            task.model,
+            backend=task.backend,
+            views=task.views,
+            threads=task.threads,
+            device=task.device,
+        )
     top_k = _top_k(task.top_k, classes=len(backend.info.labels))
     rows = RowMaker(backend, top_k, task.names)
     predictor = Predictor(
         backend,
-        decoders=task.workers,
+        decoders=task.decoders,
         batch=task.batch,
         fast=task.fast,
         max_pixels=task.max_pixels,

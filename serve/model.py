@@ -1,11 +1,13 @@
-"""The model that the service runs: opened and tried once, then asked by many requests at once."""
+"""The model that the service runs: opened and tried once, then asked by many requests at once.
+
+As a script, `python -m serve.model`, it opens and tries the model of the environment's settings and
+exits with 0, or with 1 after a sentence: service.py does so before BentoML starts its workers.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import io
-import platform
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +15,9 @@ from typing import Any
 
 from PIL import Image
 
-from alexnet import __version__
 from alexnet.backends import open_backend
 from alexnet.errors import AlexNetError
+from alexnet.machine import versions
 from alexnet.predictor import Prediction, Predictor
 from alexnet.settings import to_dict
 from serve.settings import Settings, read_settings
@@ -74,7 +76,9 @@ class ServedModel:
             "sha256": info.sha256,
             "input": to_dict(info.config.input),
             "provenance": dict(info.provenance),
-            "versions": _versions(self._backend.name),
+            "versions": versions(
+                "bentoml", "pillow", self._backend.name, f"{self._backend.name}-gpu"
+            ),
         }
 
     def classes(self) -> list[dict[str, Any]]:
@@ -97,16 +101,7 @@ def _smallest_photo() -> bytes:
     return file.getvalue()
 
 
-def _versions(runtime: str) -> dict[str, str]:
-    versions = {"python": platform.python_version(), "alexnet": __version__}
-    for package in ("bentoml", "pillow"):
-        versions[package] = importlib.metadata.version(package)
-    version = getattr(sys.modules.get(runtime), "__version__", None)
-    return versions if version is None else {**versions, runtime: str(version)}
-
-
 if __name__ == "__main__":
-    # Try the model in a process of its own: what service.py does before BentoML starts workers.
     try:
         ServedModel(read_settings()).close()
     except AlexNetError as error:

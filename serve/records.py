@@ -11,14 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, Literal
 
+from alexnet.backends import Backend
 from alexnet.errors import AlexNetError
 from alexnet.files import atomic_path
-
-if TYPE_CHECKING:  # the command's own checks need neither numpy nor PyTorch
-    from alexnet.backends import Backend
-    from alexnet.predictor import Prediction
+from alexnet.predictor import Prediction
 
 Format = Literal["csv", "jsonl"]
 FORMATS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -97,7 +95,7 @@ def _json_line(row: Row) -> str:
 @contextmanager
 def open_writer(
     target: Path | None, columns: list[str], *, format: Format
-) -> Iterator[Callable[[Row], None]]:
+) -> Iterator[Callable[[Row], object]]:
     """Yield a function that writes one row to `target`, or to stdout where that is None.
 
     The rows of a file go into a temporary one beside it, which takes the file's place when the
@@ -110,9 +108,9 @@ def open_writer(
         with _stdout() if target is None else _file(target) as file:
             if format == "csv":
                 file.write(_csv_line(list(columns)))
-                yield lambda row: _write(file, _csv_line([row[name] for name in columns]))
+                yield lambda row: file.write(_csv_line([row[name] for name in columns]))
             else:
-                yield lambda row: _write(file, _json_line(row))
+                yield lambda row: file.write(_json_line(row))
     except BrokenPipeError:
         raise  # the reader of stdout has had enough: not an error worth a sentence
     except OSError as error:
@@ -121,10 +119,6 @@ def open_writer(
             f"{where} could not be written: {error.strerror}."
             + ("" if target is None else " Nothing was changed there.")
         ) from error
-
-
-def _write(file: IO[str], line: str) -> None:
-    file.write(line)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -18,8 +19,15 @@ PREFIX = "ALEXNET_"
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
-class SettingError(AlexNetError):
-    """An environment variable with a value that it can't have."""
+# Variables that others read: the commands, the tests, and CI.
+_OTHERS = ("ALEXNET_TRACEBACK", "ALEXNET_CI", "ALEXNET_GPU")
+# What Kubernetes and Docker tell of services whose names are alexnet or begin with alexnet-:
+# ALEXNET_SERVICE_HOST, ALEXNET_PORT, ALEXNET_PORT_3000_TCP_ADDR, ALEXNET_API_SERVICE_PORT_HTTP.
+_INJECTED = re.compile(r"ALEXNET_(\w+_)?(PORT|SERVICE_HOST|SERVICE_PORT)(_\w+)?")
+
+
+class EnvironmentVariableError(AlexNetError):
+    """An environment variable that there is not, or with a value that it can't have."""
 
 
 def _count(text: str) -> int:
@@ -100,8 +108,10 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of these environment variables; an empty one counts as not set.
 
     Raises:
-        SettingError: a value is of the wrong kind; the sentence names it and what it may be.
+        EnvironmentVariableError: a value is of the wrong kind, and the sentence says what it may
+            be; or a name is unknown, and the sentence has similar ones.
     """
+    _check_names(environment)
     values: dict[str, Any] = {}
     for setting, parse in _PARSERS.items():
         name = PREFIX + setting.upper()
@@ -109,5 +119,20 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             try:
                 values[setting] = parse(text)
             except ValueError as error:
-                raise SettingError(f"{name} is {text!r}, and must be {error}.") from error
+                raise EnvironmentVariableError(
+                    f"{name} is {text!r}, and must be {error}."
+                ) from error
     return Settings(**values)
+
+
+def _check_names(environment: Mapping[str, str]) -> None:
+    for name, text in environment.items():
+        setting = name.removeprefix(PREFIX).lower()
+        if not name.startswith(PREFIX) or not text.strip() or setting in _PARSERS:
+            continue
+        if name not in _OTHERS and not _INJECTED.fullmatch(name):
+            similar = difflib.get_close_matches(setting, _PARSERS, n=2) or _PARSERS
+            names = " or ".join(PREFIX + setting.upper() for setting in similar)
+            raise EnvironmentVariableError(
+                f"There is no setting {name}: unset it, or take {names}."
+            )

@@ -1,15 +1,18 @@
-"""BentoML and ONNX Runtime report their use over the network unless told not to: here they are."""
+"""BentoML reports its use over the network unless it is told not to; here it is told.
+
+ONNX Runtime is told by the code that loads it, alexnet/backends/onnx_runtime.py.
+"""
 
 from __future__ import annotations
 
 import os
 
-OFF = {"BENTOML_DO_NOT_TRACK": "True", "ORT_DISABLE_TELEMETRY": "1"}
-"""Environment variables and the values that switch the reports off."""
+OFF = {"BENTOML_DO_NOT_TRACK": "True"}
+"""The environment variable that switches the reports off, and its value."""
 
 
 def off_by_default() -> None:
-    """Switch both off for this process and those that it starts; a value already set is kept.
+    """Switch them off for this process and those that it starts; a value already set is kept.
 
     In time for all that BentoML sends, as long as it runs while the service is imported: a command
     reports its use when it ends, and `bentoml serve` once more when it begins to listen.

@@ -2,34 +2,15 @@
 
 import os
 
-import numpy as np
 import pytest
-import torch
 
-from alexnet.checkpoint import Checkpoint, save_checkpoint, shipped_model
-from alexnet.config import mini
-from alexnet.labels import ilsvrc2012
-from alexnet.network import AlexNet
+from alexnet.checkpoint import shipped_model
 
 
 @pytest.fixture(scope="session")
-def model_path(tmp_path_factory):
-    """A small model of the preset `mini`: the one that ships, or an untrained one without it."""
-    if shipped_model().exists():
-        return shipped_model()
-    config = mini()
-    network = AlexNet(config).initialise(torch.Generator().manual_seed(0))
-    # Untrained probabilities are all alike; larger weights let photos differ.
-    network.fc8.weight.data *= 8
-    checkpoint = Checkpoint(
-        config=config,
-        weights=network.state_dict(),
-        labels=ilsvrc2012()[: config.network.classes],
-        mean=np.full((config.input.size, config.input.size, 3), 120, np.float32),
-    )
-    path = tmp_path_factory.mktemp("model") / "mini.safetensors"
-    save_checkpoint(checkpoint, path)
-    return path
+def model_path():
+    """The small model that ships."""
+    return shipped_model()
 
 
 # What CI's machine can't have. Any other skip means that something was not installed there.

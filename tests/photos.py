@@ -32,10 +32,15 @@ def sklearn_photos() -> tuple[Path, Path]:
 
 def imagenet_samples() -> list[Path]:
     """The 200 photos of ../shared/data/imagenet-samples; skips the test where there are none."""
-    folder = SHARED / "data" / "imagenet-samples"
-    if not folder.is_dir():
-        pytest.skip("needs ../shared/data/imagenet-samples, which is not on this machine")
-    return sorted(folder.glob("*.JPEG"))
+    return sorted(shared_data("imagenet-samples").glob("*.JPEG"))
+
+
+def shared_data(name: str) -> Path:
+    """A file or folder of ../shared/data, which users do not have; skips the test without it."""
+    path = SHARED / "data" / name
+    if not path.exists():
+        pytest.skip(f"needs ../shared/data/{name}, which is not on this machine")
+    return path
 
 
 # Pictures without a file

@@ -15,10 +15,22 @@ ORDER = (
     ("errors",),
     ("files", "settings", "machine"),
     ("config", "labels", "color"),
-    ("geometry", "photo_error", "container", "quiet", "pixels", "square", "photo", "lrn"),
-    ("network", "views"),
+    (
+        "geometry",
+        "photo_error",
+        "container",
+        "quiet",
+        "pixels",
+        "square",
+        "decoder",
+        "photo",
+        "sample_photos",
+        "lrn",
+    ),
+    ("network", "views", "header"),
     ("classifier",),
     ("checkpoint",),
+    ("fresh",),
     ("backends",),
     ("predictor",),
 )
@@ -80,7 +92,7 @@ def test_the_core_needs_four_packages_and_no_more():
 
 
 def test_help_is_quick_because_heavy_packages_wait_until_they_are_needed():
-    heavy = "{'bentoml', 'onnxruntime', 'onnx', 'sklearn'}"
+    heavy = "{'torch', 'bentoml', 'onnxruntime', 'onnx', 'sklearn'}"
     for module in ("train.cli", "export.cli", "serve.label", "bench.cli"):
         code = f"import sys, {module}; print(*({heavy} & set(sys.modules)))"
         done = subprocess.run(
@@ -93,7 +105,7 @@ def test_modules_stay_short():
     for package in ("alexnet", *ROOMS):
         for path in modules(package):
             # Presets are one function each and belong together.
-            limit = 420 if path == ROOT / "alexnet" / "config.py" else 300
+            limit = 480 if path == ROOT / "alexnet" / "config.py" else 300
             assert len(path.read_text("utf-8").splitlines()) <= limit, path
 
 
@@ -112,10 +124,11 @@ def test_the_readmes_tree_names_every_module_and_nothing_else():
         named.add("".join(folders) if name.endswith("/") else "".join(folders) + name)
     missing = {name for name in named if not (ROOT / name).exists()}
     assert not missing, f"not there: {missing}"
-    for package in ("alexnet", *ROOMS):
-        for path in modules(package):
-            relative = path.relative_to(ROOT).as_posix()
-            assert relative in named or path.name in ("__init__.py", "__main__.py"), relative
+    kept = [path for package in ("alexnet", *ROOMS) for path in modules(package)]
+    kept += [path for folder in ("scripts", "docs") for path in (ROOT / folder).glob("*.*")]
+    for path in kept:
+        relative = path.relative_to(ROOT).as_posix()
+        assert relative in named or path.name in ("__init__.py", "__main__.py"), relative
 
 
 def test_every_package_is_listed_for_the_install():

@@ -18,24 +18,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from alexnet.console import Progress, progress
+from alexnet.container import SUFFIXES
 from alexnet.errors import AlexNetError
 from alexnet.files import atomic_path
 
 NAMES = "classes.tsv"
-# The endings of the formats that alexnet/photo.py reads.
-SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
-    ".png",
-    ".webp",
-    ".bmp",
-    ".dib",
-    ".tif",
-    ".tiff",
-    ".gif",
-)
 _GZIP = b"\x1f\x8b"
 
 
@@ -83,7 +70,7 @@ class Spool:
             return
         total = self.archive.stat().st_size >> 20
         with (
-            progress(f"unpacking {self.archive.name}", total=total, unit="MB") as bar,
+            progress(f"Unpacking {self.archive.name}", total=total, unit="MB") as bar,
             atomic_path(self.path) as temporary,
             temporary.open("wb") as out,
             self.archive.open("rb") as packed,
@@ -149,7 +136,7 @@ def list_tar(file: IO[bytes] | gzip.GzipFile, *, name: str, path: Path) -> Listi
     """
     listing = Listing()
     stream: Any = _LastRead(file)
-    with progress(f"listing {name}", total=None, unit="photos") as bar:
+    with progress(f"Listing {name}", total=None, unit="photos") as bar:
         tar: Any = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 - `file` is to be closed
         while (member := tar.next()) is not None:
             tar.members = []  # else tarfile keeps a kilobyte for every member

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from alexnet.container import SUFFIXES
 from alexnet.labels import Label, ilsvrc2012
-from train.archives import SUFFIXES, Member, Rejection, SourceError, read_names
+from train.archives import Member, Rejection, SourceError, read_names
 from train.facts import SPLITS, SplitName
 from train.sources import Source, without_tops
 

@@ -12,7 +12,6 @@ import click
 
 from alexnet.config import PRESETS, Views, preset
 from alexnet.console import Commands, print_table
-from alexnet.errors import AlexNetError
 from alexnet.settings import with_settings
 from train.init import init
 from train.prepare_command import prepare
@@ -61,7 +60,8 @@ def describe(preset_name: str, settings: tuple[str, ...], as_json: bool) -> None
     "--recipe",
     "recipe_name",
     type=click.Choice(list(RECIPES)),
-    help="How to train; mini's own for the preset mini, else the paper's.",
+    show_default="mini's own for the preset mini, else the paper's",
+    help="How to train.",
 )
 @click.option(
     "--data",
@@ -73,7 +73,13 @@ def describe(preset_name: str, settings: tuple[str, ...], as_json: bool) -> None
     "--out", type=click.Path(path_type=Path), required=True, help="The run's folder, runs/NAME say."
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Same as --set recipe.epochs=N.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of weights, order, crops, noise and dropout: the same seed gives the same network.",
+)
 @click.option("--resume", is_flag=True, help="Continue the run in --out, if there is one.")
 @click.option(
     "--store",
@@ -134,10 +140,15 @@ def fit(
 @click.option(
     "--views",
     type=click.Choice(["ten", "centre"]),
-    help="Views that are averaged; the artifact's own when not given (a checkpoint's: ten).",
+    show_default="the model's own; a checkpoint's is ten",
+    help="Views that are averaged.",
 )
 @click.option(
-    "--split", type=click.Choice(["val", "train"]), default="val", show_default=True, help="Photos."
+    "--split",
+    type=click.Choice(["val", "train"]),
+    default="val",
+    show_default=True,
+    help="Which photos.",
 )
 @click.option(
     "--ties",
@@ -146,7 +157,9 @@ def fit(
     show_default=True,
     help="Equally probable classes: by index, or sharing the places left as in 2012.",
 )
-@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=16, show_default=True, help="Photos in a call."
+)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the result there, too."
 )
@@ -166,16 +179,12 @@ def evaluate(
     from alexnet.backends import open_backend
     from alexnet.files import write_json
     from train.dataset import Dataset
-    from train.evaluate import check_labels
+    from train.evaluate import check_input, check_labels
     from train.evaluate import evaluate as run
 
     dataset = Dataset(data)
     backend = open_backend(artifact, views=views)
-    if backend.info.config.input.size != dataset.size:
-        raise AlexNetError(
-            f"{artifact} takes photos of {backend.info.config.input.size} pixels, and {data} holds "
-            f"photos of {dataset.size}."
-        )
+    check_input(backend.info.config.input, dataset, name=str(artifact))
     check_labels(backend.info.labels, dataset.labels)
     part = dataset.split("val" if split == "val" else "train")
     result = run(backend.run, part, batch=batch, ties="shared" if ties == "shared" else "index")
@@ -195,7 +204,3 @@ def evaluate(
 def _row(label: str, name: str, figures: dict[str, float]) -> tuple[object, ...]:
     errors = (f"{100 * figures[key]:.2f}" for key in ("top1_error", "top5_error"))
     return (label, name, figures["photos"], *errors, f"{figures['loss']:.4f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.console import Progress, progress
+from alexnet.config import InputConfig
+from alexnet.console import progress
 from alexnet.errors import AlexNetError
 from alexnet.labels import Label
-from train.dataset import Split
+from train.dataset import Dataset, Split
 from train.metrics import Ties, cross_entropy, top_k_correct
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -20,7 +21,7 @@ Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Errors are fractions of 1; `correct` and `loss` hold one value a photo."""
+    """One value a photo: its class, its credit for top-1 and top-5 (0 to 1), its loss in nats."""
 
     labels: NDArray[np.int64]
     top1: NDArray[np.float64]
@@ -78,7 +79,7 @@ def evaluate(
     *,
     batch: int = 64,
     ties: Ties = "index",
-    description: str = "evaluate",
+    description: str = "Evaluating",
 ) -> Evaluation:
     """Run the deployed function over every photo of `split`.
 
@@ -98,13 +99,29 @@ def evaluate(
     with progress(description, total=len(split), unit="photos") as bar:
         for start in range(0, len(split), batch):
             parts.append(_evaluate_batch(run, split, start, batch, ties))
-            _show(bar, parts[-1].photos)
+            bar.advance(parts[-1].photos)
     return Evaluation(
         labels=np.concatenate([part.labels for part in parts]),
         top1=np.concatenate([part.top1 for part in parts]),
         top5=np.concatenate([part.top5 for part in parts]),
         losses=np.concatenate([part.losses for part in parts]),
     )
+
+
+def check_input(config: InputConfig, dataset: Dataset, *, name: str) -> None:
+    """The photos must have been prepared as the network takes them: size, fit and filter.
+
+    Raises:
+        AlexNetError: they were not; the sentence begins with `name` and says what to do.
+    """
+    prepared = {"size": dataset.size, **dataset.resize}
+    for field in ("size", "fit", "filter"):
+        wanted, found = getattr(config, field), prepared[field]
+        if wanted != found:
+            raise AlexNetError(
+                f"{name} takes photos prepared with --{field} {wanted}, and {dataset.path} was "
+                f"prepared with --{field} {found}: prepare them again."
+            )
 
 
 def check_labels(artifact: Sequence[Label], data: Sequence[Label]) -> None:
@@ -136,7 +153,3 @@ def _evaluate_batch(run: Run, split: Split, start: int, batch: int, ties: Ties) 
         top5=top_k_correct(probabilities, labels, 5, ties=ties),
         losses=cross_entropy(probabilities, labels),
     )
-
-
-def _show(bar: Progress, count: int) -> None:
-    bar.advance(count)

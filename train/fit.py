@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.classifier import Classifier
-from alexnet.config import Config, Views
+from alexnet.config import Views
 from alexnet.console import log, progress
 from alexnet.errors import AlexNetError
 from alexnet.network import AlexNet
 from alexnet.views import Crops
 from train.augment import color_shift, draw_crops, rescaled
 from train.dataset import Dataset
-from train.evaluate import evaluate
+from train.evaluate import check_input, evaluate
 from train.minibatch import CROPS, DROPOUT, INIT, Minibatch, minibatches, random_stream
 from train.optimizer import optimizer_for, scale_rates
 from train.recipe import RunConfig
@@ -41,9 +41,7 @@ class Trainer:
         self.config = config
         self.dataset = dataset
         recipe = config.recipe
-        self.network_config = Config(
-            preset=config.preset, input=config.input, network=config.network
-        )
+        self.network_config = config.config
         network = AlexNet(self.network_config).initialise(random_stream(config.seed, INIT))
         # Photos come with their channels last; kept so, a step on CPUs takes 0.6 of the time.
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -61,7 +59,7 @@ class Trainer:
         scale_rates(self.optimizer, self.schedule.factor)
         epoch, seen, loss_sum, wrong = self.epoch + 1, 0, 0.0, 0
         started = time.perf_counter()
-        with progress(f"epoch {epoch}", total=len(split), unit="photos") as bar:
+        with progress(f"Epoch {epoch}", total=len(split), unit="photos") as bar:
             stream = minibatches(split, batch=recipe.batch, seed=self.config.seed, epoch=epoch)
             for step, minibatch in enumerate(stream):
                 loss, errors = self._step(minibatch, epoch=epoch, step=step)
@@ -103,8 +101,10 @@ class Trainer:
                 probabilities: NDArray[np.float32] = classifier(torch.from_numpy(photos)).numpy()
             return probabilities
 
-        words = "validate" if views == "centre" else "validate, ten views"
-        result = evaluate(run, self.dataset.split("val"), batch=64, description=words)
+        words = "Validating" if views == "centre" else "Validating, ten views"
+        # The network gets every view of a minibatch at once.
+        batch = max(1, self.config.recipe.batch // len(classifier.views))
+        result = evaluate(run, self.dataset.split("val"), batch=batch, description=words)
         return {
             "val_loss": result.loss,
             "val_top1_error": result.top1_error,
@@ -119,9 +119,9 @@ class Trainer:
             for name, weight in self.network.named_parameters()
             if "velocity" in self.optimizer.state[weight]
         }
-        progress = {f.name: getattr(self.schedule, f.name) for f in fields(self.schedule)}
-        del progress["config"]
-        return TrainingState(weights, velocities, progress, self.epoch)
+        schedule = {f.name: getattr(self.schedule, f.name) for f in fields(self.schedule)}
+        del schedule["config"]
+        return TrainingState(weights, velocities, schedule, self.epoch)
 
     def restore(self, state: TrainingState) -> None:
         """Go back to a saved state."""
@@ -174,11 +174,12 @@ def fit(
         AlexNetError: the data do not fit the config, `out` holds another run, or the loss is no
             longer finite.
     """
+    check_input(config.input, dataset, name=f"The preset {config.preset}")
     _check_data(config, dataset)
     folder = RunFolder(out)
     trainer = Trainer(config, dataset)
     if resume and folder.has_state():
-        trainer.restore(folder.resume(config))
+        trainer.restore(folder.resume(config, dataset))
         log(f"{out}: continuing after epoch {trainer.epoch}.")
     else:
         folder.start(config, dataset, command=command)
@@ -204,19 +205,6 @@ def fit(
 
 
 def _check_data(config: RunConfig, dataset: Dataset) -> None:
-    if dataset.size != config.input.size:
-        raise AlexNetError(
-            f"{dataset.path} holds photos of {dataset.size} pixels and the preset {config.preset} "
-            f"takes {config.input.size}: prepare them with --size {config.input.size}."
-        )
-    for field in ("fit", "filter"):
-        wanted, found = getattr(config.input, field), dataset.resize[field]
-        if wanted != found:
-            raise AlexNetError(
-                f"{dataset.path} was prepared with --{field} {found} and the preset "
-                f"{config.preset} takes '{wanted}': prepare it with --{field} {wanted}, or "
-                f"--set input.{field}={found}."
-            )
     if not dataset.count("val"):
         raise AlexNetError(
             f"{dataset.path} has no validation photos, and the schedule needs them: prepare it "

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from alexnet.config import PRESETS, preset
-from alexnet.console import Command, log
+from alexnet.console import Command, log, progress
 from alexnet.settings import with_settings
 
 
@@ -64,5 +64,6 @@ def init(
 
     config = with_settings(preset(preset_name), settings)
     labels = None if labels_file is None else read_labels(labels_file)
-    save_checkpoint(untrained(config, seed=seed, scaled=scaled, labels=labels), output)
+    with progress(f"Writing {output.name}", total=None, unit=""):
+        save_checkpoint(untrained(config, seed=seed, scaled=scaled, labels=labels), output)
     log(f"Wrote {output}: {preset_name}, untrained{', scaled' if scaled else ''}, seed {seed}.")

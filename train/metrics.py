@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.errors import AlexNetError
+
 Ties = Literal["index", "shared"]
 
 
@@ -25,7 +27,15 @@ def top_k_correct(
         k: at least 1.
         ties: `index`: of equal classes the lower index comes first. `shared`: equal classes share
             the places that are left [S layer_kernels.cu kMultiSoftmaxCost].
+
+    Raises:
+        AlexNetError: a probability is not a finite number: no credit can be given.
     """
+    if not np.isfinite(probabilities).all():
+        raise AlexNetError(
+            "The network gives probabilities that are no numbers: its weights have diverged. Train "
+            "it again with a lower recipe.lr."
+        )
     own = probabilities[np.arange(len(labels)), labels][:, None]
     higher = (probabilities > own).sum(1)
     equal = probabilities == own

@@ -143,7 +143,7 @@ def _write_shards(
     ]
     unfinished = folder / UNFINISHED / "shard.tar"
     with (
-        progress("preparing", total=sum(map(len, batches)), unit="photos") as bar,
+        progress("Preparing", total=sum(map(len, batches)), unit="photos") as bar,
         closing(store_all(batches, input, workers=workers)) as results,
     ):
         counted = _counted(results, bar)

@@ -6,11 +6,12 @@ The parts that one process on one device needs. Sources are tagged as in alexnet
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from alexnet.config import InputConfig, NetworkConfig
+from alexnet.config import Config, InputConfig, NetworkConfig
 from alexnet.errors import AlexNetError
+from alexnet.settings import at_least, chosen_by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,21 @@ class ScheduleConfig:
     patience: int = 5
     """`plateau`: epochs without a better validation error before a cut."""
     cut_at: tuple[int, ...] = ()
-    """`epochs`: first epochs (counted from 1) with a lower rate."""
+    """`epochs`: first epochs (counted from 1) with a lower rate; none: the rate is constant."""
+
+    def __post_init__(self) -> None:
+        """Check ranges, and that fields are used by the kind of schedule."""
+        if not 0 < self.factor < 1:
+            raise ValueError(f"the factor must be between 0 and 1, not {self.factor:g}.")
+        at_least(0, cuts=self.cuts)
+        at_least(1, patience=self.patience)
+        if self.cut_at and self.kind != "epochs":
+            raise ValueError("cut_at belongs to kind='epochs', and only there.")
+        defaults = (ScheduleConfig.cuts, ScheduleConfig.patience)
+        if self.kind == "epochs" and (self.cuts, self.patience) != defaults:
+            raise ValueError("cuts and patience belong to kind='plateau', and only there.")
+        if list(self.cut_at) != sorted({cut for cut in self.cut_at if cut >= 2}):
+            raise ValueError(f"cut_at must be rising epochs from 2 on, not {list(self.cut_at)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +57,16 @@ class NoiseConfig:
     rescale: bool = False
     """Divide the noisy input by 1 + coefficient [S convdata_jpeg.py:179]."""
 
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        at_least(0, coefficient=self.coefficient)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything about training that is not the network."""
 
-    name: str
+    name: str = field(metadata=chosen_by("--recipe"))
     batch: int = 128
     lr: float = 0.01
     """Learning rate of the weights at the start."""
@@ -70,21 +89,30 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        if self.batch < 1 or self.epochs < 1 or self.crops_shared_by < 1:
-            raise ValueError("batch, epochs and crops_shared_by must be at least 1.")
-        if self.lr < 0 or self.bias_lr < 0:
-            raise ValueError("learning rates must not be negative.")
+        at_least(1, batch=self.batch, epochs=self.epochs, crops_shared_by=self.crops_shared_by)
+        at_least(0, lr=self.lr, bias_lr=self.bias_lr, weight_decay=self.weight_decay)
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"momentum must be from 0 to 1, not {self.momentum:g}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """What a run is made of; `--set section.field=value` changes any of it."""
 
-    preset: str
+    preset: str = field(metadata=chosen_by("--preset"))
     input: InputConfig
     network: NetworkConfig
     recipe: Recipe
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        at_least(0, seed=self.seed)
+
+    @property
+    def config(self) -> Config:
+        """The network and the way photos enter it, without how they are trained."""
+        return Config(preset=self.preset, input=self.input, network=self.network)
 
 
 def paper() -> Recipe:
@@ -98,8 +126,8 @@ def mini() -> Recipe:
     Half the minibatch, twice the rate for biases, and cuts at fixed epochs, so that the length of
     the run is known before it starts.
     """
-    schedule = ScheduleConfig(kind="epochs", cut_at=(62, 74))
-    return Recipe(name="mini", batch=64, bias_lr=0.02, schedule=schedule, epochs=80)
+    schedule = ScheduleConfig(kind="epochs", cut_at=(58, 68))
+    return Recipe(name="mini", batch=64, bias_lr=0.02, schedule=schedule, epochs=72)
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {maker.__name__: maker for maker in (paper, mini)}

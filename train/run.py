@@ -5,29 +5,29 @@
     state.safetensors  weights, velocities and schedule after the last whole epoch
     model.safetensors  the finished checkpoint
 
-Every write is atomic, so that a killed run leaves the state of its last whole epoch.
+Every file but metrics.jsonl is replaced as a whole, so that a killed run leaves the state of its
+last whole epoch. Lines are appended to metrics.jsonl; one that was cut short is dropped.
 """
 
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from torch import Tensor
 
-from alexnet import __version__
-from alexnet.checkpoint import Checkpoint, save_checkpoint, write_tensors
+from alexnet.checkpoint import Checkpoint, read_tensors, save_checkpoint, write_tensors
 from alexnet.config import Config
 from alexnet.errors import AlexNetError
 from alexnet.files import write_json, write_text
+from alexnet.machine import versions
 from alexnet.network import AlexNet
-from alexnet.settings import from_dict, to_dict
+from alexnet.settings import SettingsError, from_dict, to_dict
 from train.dataset import Dataset
 from train.recipe import RunConfig
 
@@ -71,18 +71,27 @@ class RunFolder:
                 f"{self.path} holds a run already: continue it with --resume, or name another "
                 "folder with --out."
             )
-        data = {"source": dataset.source, "size": dataset.size, "classes": len(dataset.labels)}
-        facts = {"run": to_dict(config), "data": data, "command": command}
-        write_json(self._config, facts | {"versions": versions()})
+        facts = {"run": to_dict(config), "data": _facts_of(dataset), "command": command}
+        write_json(self._config, facts | {"versions": versions("torch")})
         write_text(self._metrics, "")
 
-    def resume(self, config: RunConfig) -> TrainingState:
+    def resume(self, config: RunConfig, dataset: Dataset) -> TrainingState:
         """The state of the last whole epoch; metrics of later, unfinished epochs are dropped.
 
         Raises:
-            RunError: the run was started with another config, or its state can't be read.
+            RunError: the run was started with another config or other photos, or its files can't
+                be read.
         """
-        started = from_dict(RunConfig, json.loads(self._config.read_text("utf-8"))["run"])
+        facts = self._facts()
+        try:
+            started = from_dict(RunConfig, facts["run"])
+        except SettingsError as error:
+            raise self._unreadable(self._config, error) from error
+        if facts["data"] != _facts_of(dataset):
+            raise RunError(
+                f"{self.path} was started with the data set '{facts['data']['source']}', and "
+                f"{dataset.path} holds other photos: resume it with the data it was started with."
+            )
         if started != config:
             before, now = to_dict(started), to_dict(config)
             changed = ", ".join(key for key in now if now[key] != before[key])
@@ -91,19 +100,19 @@ class RunFolder:
                 "options it was started with."
             )
         state = self._load_state()
-        lines = self._metrics.read_text("utf-8").splitlines()[: state.epoch]
-        write_text(self._metrics, "".join(f"{line}\n" for line in lines))
+        lines = [line for line in self._metrics_lines() if line["epoch"] <= state.epoch]
+        write_text(self._metrics, "".join(f"{json.dumps(line)}\n" for line in lines))
         return state
 
     def add_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Add one epoch's line."""
+        """Append one epoch's line."""
         with self._metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(metrics) + "\n")
 
     def last_metrics(self) -> dict[str, Any]:
         """The last whole line, or nothing before the first epoch."""
-        lines = self._metrics.read_text("utf-8").splitlines()
-        return dict(json.loads(lines[-1])) if lines else {}
+        lines = self._metrics_lines()
+        return lines[-1] if lines else {}
 
     def save_state(self, state: TrainingState) -> None:
         """Keep `state` as the place to continue from."""
@@ -122,8 +131,12 @@ class RunFolder:
         metrics: Mapping[str, Any],
         store: torch.dtype,
     ) -> None:
-        """Write the finished checkpoint, its weights stored as `store`."""
-        facts = json.loads(self._config.read_text("utf-8"))
+        """Write the finished checkpoint, its weights stored as `store`.
+
+        Raises:
+            RunError: config.json can't be read any more.
+        """
+        facts = self._facts()
         provenance = {
             "data": facts["data"] | {"training_photos": dataset.count("train")},
             "recipe": facts["run"]["recipe"],
@@ -135,7 +148,7 @@ class RunFolder:
                 "centre": {name: metrics[name] for name in metrics if name.startswith("val_")},
                 "ten": metrics["ten_views"],
             },
-            "versions": versions(),
+            "versions": versions("torch"),
         }
         checkpoint = Checkpoint(
             config=config,
@@ -147,29 +160,53 @@ class RunFolder:
         )
         save_checkpoint(checkpoint, self.path / "model.safetensors", dtype=store)
 
+    def _facts(self) -> dict[str, Any]:
+        """What config.json holds."""
+        try:
+            facts = json.loads(self._config.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise self._unreadable(self._config, error) from error
+        if not isinstance(facts, dict) or not {"run", "data", "command"} <= facts.keys():
+            raise self._unreadable(self._config, "it does not hold run, data and command")
+        return facts
+
+    def _metrics_lines(self) -> list[dict[str, Any]]:
+        """The whole lines: a killed run or a full disk may have cut the last one short."""
+        found: list[dict[str, Any]] = []
+        for line in self._metrics.read_text("utf-8").splitlines():
+            with suppress(ValueError):
+                found.append(json.loads(line))
+        return found
+
     def _load_state(self) -> TrainingState:
         try:
-            with safetensors.safe_open(self._state, framework="pt") as file:
-                facts = json.loads((file.metadata() or {})["state"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (safetensors.SafetensorError, KeyError, ValueError) as error:
-            raise RunError(
-                f"{self._state} can't be read ({error}): start the run again."
-            ) from error
-        return TrainingState(
-            weights=_under("weights.", tensors),
-            velocities=_under("velocities.", tensors),
-            progress=facts["progress"],
-            epoch=facts["epoch"],
+            tensors, metadata = read_tensors(self._state)
+            facts = json.loads(metadata["state"])
+            return TrainingState(
+                weights=_under("weights.", tensors),
+                velocities=_under("velocities.", tensors),
+                progress=facts["progress"],
+                epoch=facts["epoch"],
+            )
+        except KeyError as error:
+            raise self._unreadable(self._state, f"it lacks {error}") from error
+        except ValueError as error:
+            raise self._unreadable(self._state, error) from error
+
+    def _unreadable(self, file: Path, reason: object) -> RunError:
+        return RunError(
+            f"{file} can't be read ({str(reason).rstrip('.')}): start the run again in another "
+            "folder."
         )
 
 
-def versions() -> dict[str, str]:
-    """Versions of what decides a run's numbers."""
+def _facts_of(dataset: Dataset) -> dict[str, Any]:
+    """What tells a data set from another."""
     return {
-        "alexnet": __version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
+        "source": dataset.source,
+        "size": dataset.size,
+        "classes": len(dataset.labels),
+        "photos_sha256": dataset.facts["photos_sha256"],
     }
 
 

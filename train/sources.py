@@ -122,7 +122,7 @@ def _list_folder(folder: Path) -> Listing:
     """Walk a folder. Links are followed, but not into a folder that holds them."""
     listing = Listing()
     waiting: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(folder), "", frozenset())]
-    with progress(f"listing {folder.name}", total=None, unit="photos") as bar:
+    with progress(f"Listing {folder.name}", total=None, unit="photos") as bar:
         while waiting:
             path, prefix, above = waiting.pop()
             facts = os.stat(path)  # noqa: PTH116 - a million Paths would cost seconds

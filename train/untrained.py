@@ -14,19 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from alexnet import __version__
 from alexnet.checkpoint import Checkpoint
 from alexnet.config import Config, ConvConfig, InputConfig
 from alexnet.errors import AlexNetError
-from alexnet.labels import Label, ilsvrc2012, labels_from_json
+from alexnet.fresh import MEAN_RGB, fresh_checkpoint
+from alexnet.labels import Label, labels_from_json
 from alexnet.network import AlexNet
 from alexnet.views import Crops, views_of
 
-# Channel means of ILSVRC-2012's mean image, RGB [CC2 input_meta]; docs/fidelity.md B.2.
-MEAN_RGB = (127.30, 119.72, 104.91)
-
-# Standard deviations of a layer's values before its nonlinearity: those of the network that
-# docs/performance.md measures, chosen so that sums of squares count beside LRN's k.
+# Standard deviations of a layer's values before its nonlinearity, of the layers with LRN, the other
+# convolutions, fc6 and fc7: chosen so that sums of squares count beside LRN's k.
 _NORMALISED_STDS, _CONV_STD, _HIDDEN_STD = (67.0, 47.0), 9.0, 5.6
 _BEST_PROBABILITY = 0.65
 _PHOTOS = 48
@@ -35,44 +32,27 @@ _PHOTOS = 48
 def untrained(
     config: Config, *, seed: int, scaled: bool = False, labels: Sequence[Label] | None = None
 ) -> Checkpoint:
-    """A checkpoint with fresh weights.
+    """A checkpoint with fresh weights, scaled where asked for.
 
     Args:
         config: the network; its number of classes becomes that of `labels`, where given.
         seed: of the weights, and of the made-up photos that `scaled` measures with.
         scaled: rescale layer by layer, see `scale`.
-        labels: None: ILSVRC-2012's for 1000 classes, else "class 0", "class 1" and so on.
+        labels: see `fresh_checkpoint`.
 
     Raises:
         AlexNetError: a kernel does not fit the maps that reach it.
     """
-    if labels is not None:
-        config = replace(config, network=replace(config.network, classes=len(labels)))
-    network = AlexNet(config).initialise(torch.Generator().manual_seed(seed)).eval()
-    side = config.input.size
-    mean = None
-    if config.input.has_mean_image:
-        mean = np.full((side, side, 3), MEAN_RGB, dtype=np.float32)
+    checkpoint = fresh_checkpoint(config, seed=seed, labels=labels)
+    network = checkpoint.network()
     if scaled:
-        crops = Crops(config.input, mean)(
+        crops = Crops(config.input, checkpoint.mean)(
             torch.from_numpy(made_up_photos(_PHOTOS, config.input, seed=seed)),
             views_of(config.input, "centre"),
         )
         scale(network, crops)
-    return Checkpoint(
-        config=config,
-        weights=network.state_dict(),
-        labels=tuple(labels) if labels is not None else _labels(config.network.classes),
-        mean=mean,
-        provenance={
-            "untrained": True,
-            "preset": config.preset,
-            "seed": seed,
-            "scaled": scaled,
-            "alexnet": __version__,
-            "torch": torch.__version__,
-        },
-    )
+    provenance = {**checkpoint.provenance, "scaled": scaled}
+    return replace(checkpoint, weights=network.state_dict(), provenance=provenance)
 
 
 def read_labels(path: Path) -> tuple[Label, ...]:
@@ -182,10 +162,3 @@ def _confident_std(logits: Tensor) -> float:
         best = torch.softmax(unit * middle, dim=1).amax(dim=1).mean().item()
         low, high = (middle, high) if best < _BEST_PROBABILITY else (low, middle)
     return high
-
-
-def _labels(classes: int) -> tuple[Label, ...]:
-    if classes == 1000:
-        return ilsvrc2012()
-    names = [f"class {index}" for index in range(classes)]
-    return tuple(Label(name, name) for name in names)

@@ -39,9 +39,7 @@ def open_backend(
         AlexNetError: the file is missing, damaged or foreign, or a request can't be met; the
             sentence says which.
     """
-    from alexnet.checkpoint import shipped_model
-
-    file = shipped_model() if path is None else Path(path)
+    file = _shipped_model() if path is None else Path(path)
     name = _backend_name(file, backend)
     if threads is not None and threads < 1:
         raise BackendError(f"A backend needs at least 1 thread, not {threads}.")
@@ -52,6 +50,12 @@ def open_backend(
     from alexnet.backends.onnx_runtime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(file, views=views, threads=threads, device=device)
+
+
+def _shipped_model() -> Path:
+    from alexnet.checkpoint import shipped_model  # here, so that a graph runs without PyTorch
+
+    return shipped_model()
 
 
 def _backend_name(file: Path, wanted: str) -> str:

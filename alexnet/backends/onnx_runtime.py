@@ -16,7 +16,8 @@ from alexnet.config import Views
 from alexnet.errors import optional_import
 from alexnet.files import sha256_of
 
-_ERRORS_ONLY = 3  # of the runtime's severities 0 (verbose) to 4 (fatal)
+# Of the runtime's severities 0 (verbose) to 4. Errors come as exceptions, and make our sentences.
+_FATAL_ONLY = 4
 
 
 class OnnxRuntimeBackend:
@@ -81,17 +82,18 @@ class OnnxRuntimeBackend:
 
 
 def _runtime() -> ModuleType:
-    """The runtime, silent and without telemetry."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    runtime = optional_import("onnxruntime", extra="dev")
-    runtime.disable_telemetry_events()
-    runtime.set_default_logger_severity(_ERRORS_ONLY)
+    """The runtime, silent, and without telemetry unless the environment asks for it."""
+    telemetry = os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read by the import
+    runtime = optional_import("onnxruntime")
+    if telemetry.strip().lower() not in ("", "0", "false"):
+        runtime.disable_telemetry_events()
+    runtime.set_default_logger_severity(_FATAL_ONLY)
     return runtime
 
 
 def _session(runtime: ModuleType, path: Path, *, threads: int | None, gpu: int | None) -> Any:
     options = runtime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     if threads is not None:
         options.intra_op_num_threads = threads
     providers: list[Any] = ["CPUExecutionProvider"]
@@ -102,6 +104,7 @@ def _session(runtime: ModuleType, path: Path, *, threads: int | None, gpu: int |
             raise BackendError(
                 "This ONNX Runtime has no CUDA: take the device cpu, or install onnxruntime-gpu."
             )
+        import torch  # noqa: F401  (loads the CUDA libraries that come with it, which both need)
     try:
         session = runtime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # the runtime's errors share no base class

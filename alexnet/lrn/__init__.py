@@ -1,1 +1,1 @@
-"""Local response normalisation: the plain implementation, and (later) the kernels."""
+"""Local response normalisation: the plain implementation, and the operator of the network."""

@@ -1,5 +1,6 @@
 """PyTorch and ONNX Runtime behind one protocol: answers, wrong requests and bad files."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -262,6 +263,8 @@ def test_a_graph_of_another_program_is_foreign(tmp_path):
         ({"config": "{}"}, "damaged metadata.*preset"),
         ({"labels": "[]"}, "names 0 classes for 50 outputs"),
         ({"provenance": None}, "'provenance' is missing"),
+        ({"provenance": "[1]"}, "provenance is not a JSON object"),
+        ({"views": None}, "'views' is missing"),
     ],
 )
 def test_newer_or_damaged_metadata_is_a_sentence(folder, tmp_path, metadata, sentence):
@@ -283,9 +286,12 @@ def test_a_checkpoint_whose_mean_is_missing_is_a_sentence(checkpoint, tmp_path):
 # What is imported, and what is sent home
 
 
-def python(code, *arguments):
+def python(code, *arguments, **environment):
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stderr
     return done
@@ -296,11 +302,28 @@ def test_a_runtime_is_imported_when_a_file_needs_it():
     assert python(code).stdout.strip() == "set()"
 
 
-def test_the_runtime_is_silent_and_its_telemetry_off(folder):
+@pytest.mark.parametrize(("asked", "set_to"), [({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")])
+def test_the_runtime_s_telemetry_is_off_unless_the_environment_asks_for_it(folder, asked, set_to):
     code = (
         "import os, sys; from alexnet.backends import open_backend; open_backend(sys.argv[1]);"
         "print(os.environ['ORT_DISABLE_TELEMETRY'])"
     )
-    done = python(code, folder / "model.onnx")
-    assert done.stdout.strip() == "1"
+    done = python(code, folder / "model.onnx", **asked)
+    assert done.stdout.strip() == set_to
+    assert done.stderr == ""
+
+
+def test_the_runtime_is_silent_when_a_graph_can_t_run(folder, tmp_path):
+    model = onnx.load(folder / "centre.onnx")
+    (norm, *_) = [node for node in model.graph.node if node.op_type == "LRN"]
+    (size,) = [attribute for attribute in norm.attribute if attribute.name == "size"]
+    size.i = 4  # a window that this operator can't have, which only shows when it is made
+    onnx.save(model, tmp_path / "bad.onnx")
+    code = (
+        "import sys; from alexnet.backends import BackendError, open_backend\n"
+        "try: open_backend(sys.argv[1])\n"
+        "except BackendError as error: print(error)"
+    )
+    done = python(code, tmp_path / "bad.onnx")
+    assert "bad.onnx is not a whole ONNX model" in done.stdout
     assert done.stderr == ""

@@ -11,7 +11,13 @@ import safetensors
 import safetensors.torch
 import torch
 
-from alexnet.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from alexnet.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    read_tensors,
+    save_checkpoint,
+    write_tensors,
+)
 from alexnet.color import ColorPCA
 from alexnet.config import mini
 from train.untrained import untrained
@@ -65,6 +71,17 @@ def test_the_same_content_gives_the_same_bytes_in_every_process(path, tmp_path):
         again = tmp_path / f"{number}.safetensors"
         subprocess.run([sys.executable, "-c", code, path, again], check=True)
         assert again.read_bytes() == path.read_bytes()
+
+
+def test_tensors_come_back_with_their_metadata(tmp_path):
+    path = tmp_path / "some.safetensors"
+    write_tensors(path, {"x": torch.arange(3)}, {"epoch": "7"})
+    tensors, metadata = read_tensors(path)
+    assert torch.equal(tensors["x"], torch.arange(3))
+    assert metadata == {"epoch": "7"}
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(CheckpointError, match="not a whole"):
+        read_tensors(path)
 
 
 def test_others_may_read_the_file(path):
@@ -134,6 +151,7 @@ def test_a_newer_version_asks_for_a_newer_alexnet(path, version):
         ("labels", "[1]", "damaged metadata: Class 0"),
         ("labels", "[]", "names 0 classes for 50 outputs"),
         ("provenance", "", "damaged metadata"),
+        ("provenance", "[1]", "damaged metadata: its provenance is not a JSON object"),
     ],
 )
 def test_damaged_metadata_says_what_is_damaged(path, field, value, sentence):

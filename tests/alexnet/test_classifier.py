@@ -1,17 +1,24 @@
 """The deployed function: ten views by hand (F.11), and the distances of features (F.15)."""
 
-import math
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from alexnet.backends import open_backend
+from alexnet.checkpoint import save_checkpoint
 from alexnet.classifier import Classifier
-from alexnet.config import ConvConfig, FullConfig, InputConfig, mini
+from alexnet.config import PRESETS, ConvConfig, FullConfig, InputConfig, mini
 from alexnet.network import AlexNet
+from alexnet.photo import load_photo
+from alexnet.predictor import Predictor
 from tests.alexnet import plain
-from tests.models import real_pixels, small
+from tests.models import PIECES, real_pixels, small, tiny
+from tests.photos import sklearn_photos
+from train.metrics import cross_entropy
 from train.untrained import untrained
 
 
@@ -52,9 +59,10 @@ def with_uneven_mean(checkpoint):
     return replace(checkpoint, mean=mean.astype(np.float32))
 
 
-@pytest.mark.parametrize("name", ["paper", "net145", "caffe", "torchvision"])
+@pytest.mark.parametrize("name", PRESETS)
 def test_ten_views_are_the_mean_of_ten_answers_worked_out_one_by_one(name):
-    checkpoint = with_uneven_mean(untrained(small(name), seed=2, scaled=True))
+    config = tiny() if name == "mini" else small(name)
+    checkpoint = with_uneven_mean(untrained(config, seed=2, scaled=True))
     photos = real_pixels(checkpoint.config, 2)
     batch = torch.from_numpy(photos)
     with torch.inference_mode():
@@ -113,7 +121,7 @@ def test_probabilities_are_averaged_and_neither_losses_nor_logits():
     assert views[0].tolist() == pytest.approx([0.9, 0.1], abs=1e-6)
     assert views[5].tolist() == pytest.approx([0.2, 0.8], abs=1e-6)
     assert answer.tolist() == pytest.approx([0.55, 0.45], abs=1e-6)
-    loss = -math.log(answer[0])
+    loss = cross_entropy(answer[None].numpy(), np.array([0])).item()
     assert loss == pytest.approx(0.597837, abs=1e-6)
     assert loss != pytest.approx(0.857400, abs=1e-3)  # the mean of losses
     assert loss != pytest.approx(0.510826, abs=1e-3)  # from averaged logits
@@ -131,39 +139,77 @@ def test_ten_views_that_are_all_alike_answer_as_one():
 
 
 @pytest.fixture(scope="module")
-def features():
-    """Features of eight pieces of photographs, and of the third one asked for by itself."""
-    checkpoint = untrained(mini(), seed=0, scaled=True)
-    photos = torch.from_numpy(real_pixels(checkpoint.config, 8))
-    classifier = checkpoint.classifier("ten")
-    with torch.inference_mode():
-        index = classifier.forward_features(photos)[1].numpy().astype(np.float64)
-        query = classifier.forward_features(photos[2:3])[1].numpy().astype(np.float64)[0]
-    return index, query
+def classifier():
+    """mini with weights scaled to a trained network's values, and ten views."""
+    return untrained(mini(), seed=0, scaled=True).classifier("ten")
 
 
-def test_features_are_one_row_a_photo_and_never_negative(features):
-    index, _ = features
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory):
+    """The same network as a file, and the deployed function run on it photo by photo."""
+    path = tmp_path_factory.mktemp("model") / "mini.safetensors"
+    save_checkpoint(untrained(mini(), seed=0, scaled=True), path)
+    with closing(open_backend(path)) as backend:
+        yield Predictor(backend, batch=1)
+
+
+@pytest.fixture(scope="module")
+def index(predictor):
+    """The features of eight pieces of real photographs (8, units)."""
+    return features_of(predictor, pieces())
+
+
+def pieces():
+    """Eight pieces of scikit-learn's two photographs."""
+    found = []
+    for path in sklearn_photos():
+        with Image.open(path) as image:
+            found += [image.crop(box) for box in PIECES]
+    return found
+
+
+def features_of(predictor, photos):
+    return np.stack([answer.features for answer in predictor.predict(photos, features=True)])
+
+
+def ranking(index, query):
+    """Places of `index`, nearest first, by squared distances summed one by one in float64."""
+    squares = [
+        sum((float(a) - float(b)) ** 2 for a, b in zip(row, query, strict=True)) for row in index
+    ]
+    assert len(set(squares)) == len(squares)
+    return sorted(range(len(index)), key=squares.__getitem__)
+
+
+def test_features_are_one_row_a_photo_and_never_negative(index):
     assert index.shape == (8, mini().network.fc7.units)
     assert (index >= 0).all()
     assert (index.std(axis=0) > 0).mean() > 0.5
 
 
-def test_a_photo_in_the_index_is_its_own_nearest_neighbour(features):
-    index, query = features
-    distances = np.linalg.norm(index - index[2], axis=1)
-    assert distances[2] == 0
-    assert (np.delete(distances, 2) > 0).all()
-    again = np.linalg.norm(index - query, axis=1)
-    assert again.argmin() == 2
-    assert again[2] < 1e-4 * np.sort(again)[1]
+def test_a_photo_in_the_index_is_its_own_nearest_neighbour_at_distance_0(predictor, index):
+    for number, query in enumerate(features_of(predictor, reversed(pieces()))):
+        distances = np.linalg.norm(index - query, axis=1)
+        assert distances[7 - number] == 0
+        assert np.count_nonzero(distances) == 7
 
 
-def test_neighbours_are_ranked_alike_by_squares_and_by_halved_features(features):
-    index, query = features
-    ranking = np.argsort(np.linalg.norm(index - query, axis=1))
-    squares = ((index - query) ** 2).sum(axis=1)
-    halves = np.linalg.norm(index / 2 - query / 2, axis=1)
-    assert np.argsort(squares).tolist() == ranking.tolist()
-    assert np.argsort(halves).tolist() == ranking.tolist()
-    assert len(set(ranking.tolist())) == 8
+def test_distances_of_single_precision_features_rank_as_exact_squares_do(index):
+    for query in index:
+        found = np.argsort(np.linalg.norm(index - query, axis=1))
+        assert found.tolist() == ranking(index, query)
+
+
+def test_what_the_output_layer_reads_is_half_the_features_and_ranks_photos_alike(
+    classifier, predictor, index
+):
+    read = []
+    classifier.network.fc8.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    with torch.inference_mode():
+        for photo in pieces():
+            pixels = load_photo(photo, classifier.config.input).pixels
+            classifier(torch.from_numpy(pixels[None]))
+    halves = torch.stack(read).mean(1).numpy()  # of the ten views
+    np.testing.assert_allclose(halves, index / 2, rtol=1e-5, atol=1e-6)
+    for number in range(8):
+        assert ranking(halves, halves[number]) == ranking(index, index[number])

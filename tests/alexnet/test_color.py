@@ -34,7 +34,7 @@ def test_grey_pixels_vary_along_the_grey_axis():
 
 
 def test_the_strengths_are_standard_deviations_and_not_variances():
-    # As fidelity.md B.2 says of the 2012 numbers: P diag(s^2) P^T is the covariance.
+    # What must hold of the 2012 numbers, too: P diag(s^2) P^T is the covariance.
     pixels = np.random.default_rng(0).integers(0, 256, (500, 3))
     pixels[:, 2] = (pixels[:, 0] + pixels[:, 1]) // 2
     pca = pca_of(pixels)

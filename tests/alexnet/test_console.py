@@ -27,6 +27,11 @@ def full():
 
 
 @main.command()
+def stopped():
+    raise KeyboardInterrupt
+
+
+@main.command()
 def broken():
     raise KeyError("a defect of ours")
 
@@ -43,6 +48,11 @@ def test_a_full_disk_is_one_sentence_too():
 
 def test_a_defect_keeps_its_traceback():
     assert isinstance(CliRunner().invoke(main, ["broken"]).exception, KeyError)
+
+
+def test_ctrl_c_is_said_and_exits_as_a_shell_expects():
+    result = CliRunner().invoke(main, ["stopped"], prog_name="alexnet-x")
+    assert (result.exit_code, result.output) == (130, "alexnet-x: interrupted.\n")
 
 
 def test_a_wrong_option_exits_with_2():

@@ -1,4 +1,4 @@
-"""Counts and shapes by arithmetic: fidelity.md A.1 and F.1."""
+"""Counts and shapes against the published ones, and sums worked by hand."""
 
 from dataclasses import replace
 
@@ -78,8 +78,7 @@ def test_the_layers_of_the_paper_have_the_shapes_of_its_figure():
 
 def test_layer_1_has_290_400_neurons_and_not_the_253_440_of_the_figure():
     (conv1,) = [layer for layer in layers(paper()) if layer.name == "conv1"]
-    assert conv1.neurons == 290_400
-    assert 55 * 48 * 96 == 253_440  # the figure's number: a slip for 55 * 55 * 96
+    assert conv1.neurons == 290_400  # 55 * 55 * 96; the figure's is 55 * 48 * 96, a slip
 
 
 @pytest.mark.parametrize(
@@ -118,6 +117,29 @@ def test_arithmetic_and_the_module_agree(name):
 def test_no_two_layers_share_a_name(name):
     names = [layer.name for layer in layers(preset(name))]
     assert len(names) == len(set(names))
+
+
+def test_a_convolution_s_steps_know_it_by_its_place():
+    found = [(layer.name, layer.conv, layer.step) for layer in layers(preset("net145"))]
+    assert found[1:9] == [
+        ("conv1", 0, None),
+        ("lrn1", 0, "lrn"),
+        ("pool1", 0, "pool"),
+        ("relu1", 0, "relu"),
+        ("conv2", 1, None),
+        ("relu2", 1, "relu"),
+        ("lrn2", 1, "lrn"),
+        ("same_map_lrn2", 1, "same_map_lrn"),
+    ]
+    assert all(conv is None for name, conv, _ in found if name.startswith(("fc", "dropout")))
+
+
+def test_dropout_has_the_shape_of_what_it_drops():
+    shapes = {layer.name: layer.shape for layer in layers(preset("torchvision"))}
+    assert (shapes["dropout6"], shapes["dropout7"]) == ((9216,), (4096,))
+    assert "dropout8" not in shapes
+    shapes = {layer.name: layer.shape for layer in layers(paper())}
+    assert (shapes["dropout6"], shapes["dropout7"]) == ((4096,), (4096,))
 
 
 def test_a_crop_that_is_too_small_is_an_error_that_names_the_layer():

@@ -10,7 +10,7 @@ from alexnet.labels import (
     labels_from_json,
     labels_to_json,
 )
-from tests.photos import SHARED
+from tests.photos import shared_data
 
 PETS = (
     Label("n1", "goldfish, Carassius auratus"),
@@ -32,9 +32,7 @@ def test_ilsvrc2012_has_its_thousand_classes_in_the_order_of_their_wnids():
 
 @pytest.mark.shared
 def test_ilsvrc2012_is_the_list_of_the_shared_data():
-    path = SHARED / "data" / "imagenet1k_classes.tsv"
-    if not path.is_file():
-        pytest.skip("needs ../shared/data/imagenet1k_classes.tsv, which is not on this machine")
+    path = shared_data("imagenet1k_classes.tsv")
     rows = [line.split("\t") for line in path.read_text("utf-8").splitlines()]
     assert ilsvrc2012() == tuple(Label(wnid, name) for _, wnid, name in rows)
 

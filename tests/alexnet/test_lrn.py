@@ -1,4 +1,4 @@
-"""Local response normalisation against the closed forms of fidelity.md F.2."""
+"""Local response normalisation against closed forms, worked in double precision."""
 
 import math
 

@@ -7,7 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from alexnet.config import ConvConfig, DropoutConfig, caffe, mini, net145, paper, torchvision
+from alexnet.config import (
+    PRESETS,
+    ConvConfig,
+    DropoutConfig,
+    caffe,
+    mini,
+    net145,
+    paper,
+    torchvision,
+)
 from alexnet.lrn.reference import local_response_norm
 from alexnet.network import AlexNet, Dropout
 from alexnet.views import Crops, views_of
@@ -18,7 +27,7 @@ from train.untrained import untrained
 # A second implementation
 
 
-@pytest.mark.parametrize("name", ["paper", "net145", "caffe", "torchvision"])
+@pytest.mark.parametrize("name", PRESETS)
 def test_the_network_is_the_one_that_is_written_out_layer_by_layer(name):
     checkpoint = untrained(narrow(name), seed=1, scaled=True)
     config = checkpoint.config

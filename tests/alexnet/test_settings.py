@@ -4,8 +4,9 @@ from typing import Literal
 
 import pytest
 
-from alexnet.config import PRESETS, Config, preset
+from alexnet.config import PRESETS, Config, LRNConfig, preset
 from alexnet.settings import SettingsError, from_dict, to_dict, with_settings
+from train.recipe import RunConfig, recipe
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -34,6 +35,56 @@ def test_an_integer_is_accepted_where_a_fraction_is_meant():
     assert isinstance(rate, float)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ['network.convs.0.steps=["relu", "pool"]', "network.convs.0.lrn=null"],
+        ["input.mean=channel", "input.mean_rgb=[100, 110, 120]"],
+        ["input.size=16", "input.crop=16"],
+        ["network.columns=3", "network.convs=[]"],
+    ],
+)
+def test_settings_that_belong_together_may_come_in_any_order(settings, order):
+    changed = to_dict(with_settings(preset("mini"), settings[::order]))
+    for setting in settings:
+        path, _, text = setting.partition("=")
+        value = changed
+        for key in path.split("."):
+            value = value[int(key) if key.isdecimal() else key]
+        assert value == (text if text == "channel" else json.loads(text))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_object_takes_the_place_of_a_section_and_may_be_changed_further(order):
+    given = ['network.convs.4.lrn={"size": 3}', "network.convs.4.lrn.k=1"]
+    steps = 'network.convs.4.steps=["relu", "lrn", "pool"]'
+    settings = [*given, steps] if order > 0 else [steps, *given]
+    lrn = with_settings(preset("mini"), settings).network.convs[4].lrn
+    assert lrn == LRNConfig(size=3, k=1.0)
+
+
+def test_the_last_of_several_settings_of_a_field_holds():
+    changed = with_settings(preset("mini"), ["network.classes=3", "network.classes=4"])
+    assert changed.network.classes == 4
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("preset=paper", "preset is set with --preset"),
+        ("recipe.name=paper", "recipe.name is set with --recipe"),
+        ('recipe={"name": "paper"}', "recipe.name is set with --recipe"),
+    ],
+)
+def test_what_is_only_a_name_is_set_with_its_option(setting, sentence):
+    base = preset("mini")
+    config = RunConfig(preset="mini", input=base.input, network=base.network, recipe=recipe("mini"))
+    with pytest.raises(SettingsError, match=sentence):
+        with_settings(config, [setting])
+    assert with_settings(config, ["preset=mini", "recipe.name=mini"]) == config
+
+
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
@@ -52,6 +103,7 @@ def test_an_integer_is_accepted_where_a_fraction_is_meant():
         ("network.convs=3", "network.convs must be a list"),
         ("network.dropout=0.5", "network.dropout must hold the fields of DropoutConfig"),
         ("network.convs.0.maps=97", "conv1 has 97 maps: not a multiple of 2 columns"),
+        ('network.fc6={"units": 3, "unit": 4}', "network.fc6 has no field 'unit'"),
         ("network.convs.0.lrn=null", "step 'lrn' and the field 'lrn' go together"),
     ],
 )

@@ -20,7 +20,7 @@ FULL = InputConfig()
 
 @pytest.mark.parametrize(
     ("height", "width", "resized", "left", "top"),
-    [  # fidelity.md F.6; resized is (height, width)
+    [  # worked by hand; resized is (height, width)
         (375, 500, (256, 341), 42, 0),
         (500, 375, (341, 256), 0, 42),
         (600, 400, (384, 256), 0, 64),

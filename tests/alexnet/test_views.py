@@ -1,4 +1,4 @@
-"""Crops and the mean: fidelity.md F.4 and F.5."""
+"""Crops and the mean, in the conventions of 2012 and of Caffe."""
 
 from dataclasses import replace
 
@@ -62,17 +62,43 @@ def test_views_of_several_photos_come_view_by_view():
         assert torch.equal(together[number::2], alone)
 
 
-def test_a_random_crop_of_each_photo_is_the_view_at_its_place():
-    config = mini()
-    photos = coordinate_photo(64).repeat(4, 1, 1, 1)
-    photos[..., 2] = torch.arange(4, dtype=torch.uint8).view(4, 1, 1)
-    y, x = torch.tensor([0, 8, 3, 8]), torch.tensor([8, 0, 5, 8])
-    mirrored = torch.tensor([False, True, True, False])
-    crops = Crops(config.input, np.full((64, 64, 3), 7, np.float32))
-    found = crops.each(photos, y, x, mirrored=mirrored)
-    for n in range(4):
-        view = View(int(y[n]), int(x[n]), bool(mirrored[n]))
-        assert torch.equal(found[n], crops(photos[n : n + 1], [view])[0])
+def uneven_mean():
+    return np.random.default_rng(1).uniform(60, 180, (64, 64, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+@pytest.mark.parametrize("mean", ["aligned", "centred"])
+def test_a_random_crop_of_each_photo_is_the_view_at_its_place(mean, order):
+    config = replace(mini().input, mean=mean, order=order)
+    random, image = np.random.default_rng(0), uneven_mean()
+    photos = random.integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    shift = random.uniform(-20, 20, (5, 3)).astype(np.float32)
+    places = [(0, 8, False), (8, 0, True), (3, 5, True), (8, 8, False), (4, 4, True)]
+    y, x, mirrored = (torch.tensor(column) for column in zip(*places, strict=True))
+    crops, batch = Crops(config, image), torch.from_numpy(photos)
+    found = crops.each(batch, y, x, mirrored=mirrored)
+    shifted = crops.each(batch, y, x, mirrored=mirrored, shift=torch.from_numpy(shift))
+    for n, (top, left, turned) in enumerate(places):
+        view = crops(batch[n : n + 1], [View(top, left, turned)])[0]
+        assert torch.equal(found[n], view)
+        expected = photos[n, top : top + 56, left : left + 56].astype(np.float32)
+        if mean == "aligned":  # the mean image is cut and mirrored with the photo
+            expected = expected - image[top : top + 56, left : left + 56]
+        expected = expected[:, ::-1] if turned else expected
+        if mean == "centred":  # and here it is neither
+            expected = expected - image[4:60, 4:60]
+        for crop, added in ((found[n], 0), (shifted[n], shift[n])):
+            colours = expected + added
+            colours = colours[..., ::-1] if order == "bgr" else colours
+            np.testing.assert_allclose(crop.permute(1, 2, 0).numpy(), colours, atol=1e-4)
+
+
+def test_an_aligned_mean_takes_the_mean_image_away_whole_at_random_crops():
+    config, photo = mini().input, np.rint(uneven_mean())
+    batch = torch.from_numpy(photo.astype(np.uint8)).expand(9, -1, -1, -1)
+    offsets = torch.arange(9)
+    crops = Crops(config, photo).each(batch, offsets, 8 - offsets, mirrored=offsets % 2 == 0)
+    assert not crops.any()
 
 
 def mean_photo():

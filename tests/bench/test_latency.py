@@ -6,19 +6,22 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from alexnet.checkpoint import load_checkpoint, shipped_model
+from alexnet import __version__
+from alexnet.checkpoint import load_checkpoint
 from alexnet.geometry import totals
+from bench.conditions import conditions, one_line
 from bench.interleave import interleave
 from bench.latency import why_invalid
-from bench.machine import describe_machine, one_line
 from bench.photos import read_photos
 from bench.statistics import summarise
 from bench.variants import open_variants
 from export.graph import write_onnx
-from tests.photos import encode, pattern
+from tests.commands import on_terminal
+from tests.photos import encode, pattern, with_orientation
 
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -245,7 +248,7 @@ def test_the_machine_and_the_versions_are_named(measured):
     result = json.loads(measured[1].read_text())
     machine = result["machine"]
     assert machine["cores"] >= 1
-    assert {"alexnet", "torch", "numpy", "pillow"} <= set(machine["versions"])
+    assert {"alexnet", "python", "torch", "numpy", "pillow"} <= set(machine["versions"])
     assert result["threads"] == 1
     assert f"Machine: {machine['cpu']}, " in measured[0]
     assert machine["date"] in one_line(machine)
@@ -254,7 +257,7 @@ def test_the_machine_and_the_versions_are_named(measured):
 def test_ten_rounds_are_too_few_to_be_valid(measured):
     result = json.loads(measured[1].read_text())
     assert result["verdict"] == "INVALID"
-    assert result["reasons"][0].startswith("There were 10 rounds, and a comparison needs 20")
+    assert result["reasons"][0].startswith("A comparison needs 20 rounds, not 10: ")
 
 
 def test_strict_makes_an_invalid_measurement_fail(model_path):
@@ -262,12 +265,14 @@ def test_strict_makes_an_invalid_measurement_fail(model_path):
         *("latency", model_path, "--count", "1", "--warmup", "0", "--no-baseline", "--strict"),
         *("--views", "centre", "--backend", "torch"),
     )
-    assert (code, error) == (1, "")
+    assert code == 1
+    assert error.startswith(
+        "alexnet-bench: The measurement is INVALID. A comparison needs 20 rounds"
+    )
     row = json.loads(out.splitlines()[-1])["results"][0]
     assert (row["ratio"], row["views"], row["crops_per_photo"]) == (None, "centre", 1)
 
 
-@pytest.mark.skipif(not shipped_model().exists(), reason="the model that ships is not there yet")
 def test_the_model_that_ships_is_measured_where_none_is_named():
     code, out, error = run("latency", "--duration", "0.5")
     assert code == 0, error
@@ -283,7 +288,6 @@ def test_the_model_that_ships_is_measured_where_none_is_named():
         (["--backend", "torch,caffe"], "'caffe' is not one of"),
         (["--count", "5", "--duration", "2"], "Give --count or --duration, not both."),
         (["--duration", "0"], "0.0 is not in the range x>0"),
-        (["--photos", "nowhere"], "Path 'nowhere' does not exist"),
     ],
 )
 def test_wrong_use_is_a_sentence_and_exit_code_2(arguments, sentence):
@@ -294,19 +298,31 @@ def test_wrong_use_is_a_sentence_and_exit_code_2(arguments, sentence):
 
 def test_a_model_or_photo_that_cannot_be_used_is_a_sentence(tmp_path, model_path):
     (tmp_path / "photos").mkdir()
-    good = encode(pattern(), "JPEG")
-    (tmp_path / "photos" / "good.jpg").write_bytes(good)
-    (tmp_path / "photos" / "zcut.jpg").write_bytes(good[: len(good) // 2])
+    (tmp_path / "photos" / "cut.jpg").write_bytes(encode(pattern(), "JPEG")[:500])
     (tmp_path / "empty").mkdir()
     for arguments, sentence in (
         (["gone.safetensors"], "There is no checkpoint gone.safetensors."),
-        ([model_path, "--photos", "photos"], "zcut.jpg: "),
-        ([model_path, "--photos", "empty"], "There are no photos in empty."),
+        ([model_path, "--photos", "photos"], "No photo in photos can be read (1 tried)."),
+        ([model_path, "--photos", "photos/cut.jpg"], "photos/cut.jpg: This JPEG file breaks off"),
+        ([model_path, "--photos", "empty"], "There are no photos in empty: "),
+        ([model_path, "--photos", "nowhere"], "There is no nowhere: "),
     ):
         code, out, error = run("latency", *arguments, cwd=tmp_path)
         assert (code, out) == (1, ""), error
-        assert error.startswith(f"alexnet-bench: {sentence}")
+        assert error.splitlines()[-1].startswith(f"alexnet-bench: {sentence}")
         assert "Traceback" not in error
+
+
+def test_a_terminal_shows_the_rounds_before_the_measurement_too(model_path):
+    shown = on_terminal(
+        *("bench", "latency", model_path, "--count", "1", "--warmup", "2", "--views", "centre"),
+    )
+    assert "Warming up" in shown
+    assert "Measuring" in shown
+
+
+def test_the_version_is_told():
+    assert run("--version") == (0, f"alexnet-bench, version {__version__}\n", "")
 
 
 # Verdict, photos, machine
@@ -323,13 +339,22 @@ def test_uneven_calls_are_invalid_and_named():
     assert reason.startswith("b: calls spread by 33% of their median")
 
 
-def test_photos_of_a_folder_come_sorted_and_eight_at_most(tmp_path):
+def test_eight_photos_of_a_folder_are_measured_on_at_most_and_bad_ones_are_left_out(
+    tmp_path, capsys
+):
     for number in range(12):
         (tmp_path / f"{number:02}.jpg").write_bytes(encode(pattern(seed=number), "JPEG"))
-    (tmp_path / "notes.txt").touch()
-    names = [file.name for file in read_photos(tmp_path)]
-    assert names == [f"{number:02}.jpg" for number in range(8)]
-    assert [file.name for file in read_photos(tmp_path / "05.jpg")] == ["05.jpg"]
+    (tmp_path / "03.jpg").write_bytes(b"no photo")
+    files = read_photos(tmp_path)
+    assert [Path(file.name).stem for file in files] == ["00", "01", "04", "06", "07", "09", "10"]
+    assert all(file.data == Path(file.name).read_bytes() for file in files)
+    assert f"Left out {tmp_path / '03.jpg'}" in capsys.readouterr().err
+
+
+def test_the_photos_are_decoded_as_the_product_does(tmp_path):
+    (tmp_path / "turned.jpg").write_bytes(with_orientation(pattern(80, 64), 6))
+    (file,) = read_photos(tmp_path)
+    assert file.decoded.image.size == (64, 80)
 
 
 def test_without_scikit_learn_a_photo_is_made():
@@ -340,7 +365,7 @@ def test_without_scikit_learn_a_photo_is_made():
 
 
 def test_the_machine_is_described_in_json_values():
-    machine = describe_machine()
+    machine = conditions()
     assert json.loads(json.dumps(machine)) == machine
     assert machine["cpu"]
     assert machine["gpu"] is None

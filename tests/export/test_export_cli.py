@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
+from alexnet import __version__
 from alexnet.backends import open_backend
-from alexnet.checkpoint import save_checkpoint, shipped_model
+from alexnet.checkpoint import save_checkpoint
 from alexnet.config import mini
 from train.untrained import untrained
 
@@ -40,7 +41,6 @@ def test_ten_views_and_no_features_are_the_default(model, tmp_path):
     assert (info.views, info.has_features) == ("ten", False)
 
 
-@pytest.mark.skipif(not shipped_model().is_file(), reason="no model ships yet")
 def test_without_a_checkpoint_the_model_that_ships_is_exported(tmp_path):
     assert run("onnx", "-o", tmp_path / "m.onnx").returncode == 0
     info = open_backend(tmp_path / "m.onnx").info
@@ -59,6 +59,19 @@ def test_a_bad_checkpoint_is_one_sentence_and_no_file(model, tmp_path, name, sen
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_graph_is_not_taken_for_a_checkpoint(model, tmp_path):
+    assert run("onnx", model, "-o", tmp_path / "m.onnx").returncode == 0
+    done = run("onnx", tmp_path / "m.onnx", "-o", tmp_path / "again.onnx")
+    assert done.returncode == 1
+    assert "A checkpoint's name ends in .safetensors" in done.stderr
+    assert not (tmp_path / "again.onnx").exists()
+
+
+def test_the_version_is_told():
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"alexnet-export, version {__version__}\n")
 
 
 def test_a_file_that_no_backend_would_open_is_not_written(model, tmp_path):

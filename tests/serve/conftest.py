@@ -1,33 +1,24 @@
-"""Running services that the tests share, and the model they run."""
+"""The running service that the tests share, and its model in this process."""
 
 import pytest
 
 from alexnet.backends import open_backend
-from alexnet.checkpoint import shipped_model
 from alexnet.predictor import Predictor
-from tests.serve.running import Service, make_model
+from tests.serve.running import Service
 
 
 @pytest.fixture(scope="session")
-def model_file(tmp_path_factory):
-    """The model that ships; as long as there is none, one with random weights."""
-    if shipped_model().is_file():
-        return shipped_model()
-    return make_model(tmp_path_factory.mktemp("model") / "random.safetensors")
-
-
-@pytest.fixture(scope="session")
-def predictor(model_file):
+def predictor(model_path):
     """The same model in this process."""
-    backend = open_backend(model_file, threads=1)
+    backend = open_backend(model_path, threads=1)
     yield Predictor(backend)
     backend.close()
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory, model_file):
+def service(tmp_path_factory, model_path):
     """A service with the default settings. Its folder for temporary files is taken away."""
-    service = Service(tmp_path_factory.mktemp("service"), ALEXNET_MODEL=model_file)
+    service = Service(tmp_path_factory.mktemp("service"), ALEXNET_MODEL=model_path)
     try:
         service.wait_until_ready()
         # Whatever would write an upload to disk fails from now on.
@@ -41,11 +32,11 @@ def service(tmp_path_factory, model_file):
 
 
 @pytest.fixture(scope="session")
-def strict_service(tmp_path_factory, model_file):
+def strict_service(tmp_path_factory, model_path):
     """A service with every setting changed, to low limits."""
     service = Service(
         tmp_path_factory.mktemp("strict"),
-        ALEXNET_MODEL=model_file,
+        ALEXNET_MODEL=model_path,
         ALEXNET_BACKEND="torch",
         ALEXNET_DEVICE="cpu",
         ALEXNET_VIEWS="centre",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -146,26 +147,14 @@ def problem(response):
 
 def make_model(path: Path, *, seed=0):
     """A checkpoint of `mini` with random weights, which tells photos apart."""
-    import numpy as np
-    import torch
-
-    from alexnet.checkpoint import Checkpoint, save_checkpoint
+    from alexnet.checkpoint import save_checkpoint
     from alexnet.config import preset
+    from alexnet.fresh import fresh_checkpoint
     from alexnet.labels import Label
-    from alexnet.network import AlexNet
 
-    config = preset("mini")
-    network = AlexNet(config).initialise(torch.Generator().manual_seed(seed))
-    with torch.no_grad():
-        network.fc8.weight.mul_(10)  # as sure of its answers as a trained network
     labels = tuple(Label(f"n{index:08}", f"thing {index}") for index in range(50))
-    mean = np.full((64, 64, 3), 118, np.float32)
-    checkpoint = Checkpoint(
-        config=config,
-        weights=network.state_dict(),
-        labels=labels,
-        mean=mean,
-        provenance={"data": "none: random weights"},
-    )
-    save_checkpoint(checkpoint, path)
+    checkpoint = fresh_checkpoint(preset("mini"), seed=seed, labels=labels)
+    checkpoint.weights["fc8.weight"].mul_(10)  # as sure of its answers as a trained network
+    made = replace(checkpoint, provenance={"data": "none: random weights"})
+    save_checkpoint(made, path)
     return path

@@ -56,9 +56,9 @@ def test_several_photos_are_answered_in_their_order_and_a_bad_one_alone_is_an_er
         assert results[at]["predictions"] == expected(predictor.predict_one(photos[at]))
 
 
-def test_an_answer_names_the_model_the_views_and_how_long_it_took(service, model_file):
+def test_an_answer_names_the_model_the_views_and_how_long_it_took(service, model_path):
     answer = service.classify(PHOTO).json()
-    assert (answer["model"], answer["views"]) == (model_file.stem, "ten")
+    assert (answer["model"], answer["views"]) == (model_path.stem, "ten")
     assert set(answer) == {"model", "views", "results", "timings"}
     assert all(time >= 0 for time in answer["timings"].values())
 
@@ -120,10 +120,10 @@ def test_the_service_answers_others_while_it_is_busy(service):
     assert done == ["probes", "photos"]
 
 
-def test_the_model_is_described(service, predictor, model_file):
+def test_the_model_is_described(service, predictor, model_path):
     model = httpx.get(service.url + "/v1/model").json()
     info = predictor.backend.info
-    assert model["name"] == model_file.stem
+    assert model["name"] == model_path.stem
     assert (model["preset"], model["classes"]) == ("mini", 50)
     assert (model["backend"], model["device"], model["views"]) == ("torch", "cpu", "ten")
     assert model["sha256"] == info.sha256

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from alexnet import __version__
 from alexnet.backends import open_backend
 from alexnet.predictor import Predictor
 from serve.inputs import InputError, count_photos, photo_paths
+from tests.commands import on_terminal
 from tests.photos import bomb, encode, imagenet_samples, pattern, sklearn_photos
 
 COLUMNS = [
@@ -166,7 +168,7 @@ def test_files_folders_and_globs_are_labelled_in_the_order_given(tmp_path, model
     write_photos(tmp_path, 1, first=9)
     code, out, error = run(
         *("glob/**/*.jpg", "0009.jpg", "folder", "--model", model_path, "--top-k", "2", "--names"),
-        *("--views", "centre", "--workers", "1", "--batch", "2", "--fast", "--threads", "1"),
+        *("--views", "centre", "--decoders", "1", "--batch", "2", "--fast", "--threads", "1"),
         cwd=tmp_path,
     )
     assert code == 0, error
@@ -226,9 +228,25 @@ def test_a_terminated_run_leaves_nothing(tmp_path, many, model_path):
     begun(process, tmp_path)
     process.terminate()
     error = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == 1
-    assert "Traceback" not in error
+    assert (process.returncode, error) == (130, "alexnet-label: interrupted.\n")
     assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("work", ["Listing photos", "Loading the model", "Labelling"])
+def test_a_terminal_shows_what_is_being_done(shown, work):
+    assert work in shown
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory, model_path):
+    """What a run draws on a terminal."""
+    folder = tmp_path_factory.mktemp("terminal")
+    write_photos(folder / "photos", 2)
+    return on_terminal("serve", "photos", "--model", model_path, "-o", "labels.csv", cwd=folder)
+
+
+def test_the_version_is_told():
+    assert run("--version") == (0, f"alexnet-label, version {__version__}\n".encode(), "")
 
 
 def test_a_full_disk_is_a_sentence_and_changes_nothing(tmp_path, model_path):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.settings import SettingError, Settings, read_settings
+from serve.settings import EnvironmentVariableError, Settings, read_settings
 
 
 def test_without_variables_the_defaults_hold():
@@ -67,6 +67,40 @@ def test_numbers_may_have_a_unit(text, number):
     ],
 )
 def test_a_wrong_value_is_named_with_what_it_may_be(name, value, reason):
-    with pytest.raises(SettingError, match=reason) as caught:
+    with pytest.raises(EnvironmentVariableError, match=reason) as caught:
         read_settings({name: value})
     assert str(caught.value).startswith(f"{name} is '{value}', and must be ")
+
+
+@pytest.mark.parametrize(
+    ("name", "similar"),
+    [
+        ("ALEXNET_MODLE", "ALEXNET_MODEL"),
+        ("ALEXNET_MAX_PHOTO", "ALEXNET_MAX_PHOTOS"),
+        ("ALEXNET_QQ", "ALEXNET_TIMEOUT"),  # like none: all of them
+    ],
+)
+def test_an_unknown_name_is_refused_with_similar_ones(name, similar):
+    with pytest.raises(EnvironmentVariableError, match=f"no setting {name}: .*{similar}"):
+        read_settings({name: "x"})
+
+
+def test_variables_of_others_are_left_alone():
+    environment = {
+        "ALEXNET_TRACEBACK": "1",
+        "ALEXNET_CI": "1",
+        "ALEXNET_GPU": "cuda",
+        # What Kubernetes sets for a service called alexnet, and for alexnet-api.
+        "ALEXNET_SERVICE_HOST": "10.0.0.11",
+        "ALEXNET_SERVICE_PORT": "3000",
+        "ALEXNET_SERVICE_PORT_HTTP": "3000",
+        "ALEXNET_PORT": "tcp://10.0.0.11:3000",
+        "ALEXNET_PORT_3000_TCP": "tcp://10.0.0.11:3000",
+        "ALEXNET_PORT_3000_TCP_ADDR": "10.0.0.11",
+        "ALEXNET_API_SERVICE_HOST": "10.0.0.12",
+        "ALEXNET_API_PORT_80_TCP_PROTO": "tcp",
+        # Not set, and not ours.
+        "ALEXNET_MODLE": "",
+        "ALEXNETS": "x",
+    }
+    assert read_settings(environment) == Settings()

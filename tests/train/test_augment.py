@@ -8,7 +8,8 @@ from alexnet.views import Crops
 from train.augment import color_shift, draw_crops, rescaled
 from train.recipe import NoiseConfig
 
-# fidelity.md B.2: the statistics of ILSVRC-2012 on the scale 0-255, columns are eigenvectors.
+# The statistics of ILSVRC-2012 on the scale 0-255, columns are eigenvectors
+# [CC2 make-data/input_meta].
 PCA = ColorPCA(
     stds=np.array([19.720833, 37.0938885, 121.780061]),
     components=np.array(

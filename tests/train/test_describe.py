@@ -13,7 +13,7 @@ def described(*options):
 @pytest.mark.parametrize(
     ("preset", "parameters", "macs"),
     [
-        # fidelity.md A.1
+        # As published, or counted from the 2012 configurations.
         ("paper", 60_965_224, 724_406_816),
         ("net145", 60_965_224, 724_406_816),
         ("caffe", 60_965_224, 724_406_816),

@@ -5,6 +5,7 @@ import pytest
 
 from alexnet.checkpoint import load_checkpoint
 from tests.train.conftest import run
+from tests.train.folders import make
 from train.dataset import Dataset
 from train.evaluate import evaluate
 
@@ -72,6 +73,27 @@ def test_data_of_other_classes_are_refused(model, digits):
     done = run("evaluate", model, "--data", digits, check=False)
     assert done.returncode == 1
     assert "The network knows 3 classes and the data set has 10" in done.stderr
+
+
+@pytest.mark.parametrize(("field", "value"), [("fit", "warp"), ("filter", "box")])
+def test_data_prepared_in_another_way_are_refused(model, colors, tmp_path, field, value):
+    data = tmp_path / "data"
+    make(colors.parent / "source", data, size=64, **{field: value})
+    used = {"fit": "crop", "filter": "bilinear"}[field]
+    done = run("evaluate", model, "--data", data, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert (
+        f"{model} takes photos prepared with --{field} {used}, and {data} was prepared with "
+        f"--{field} {value}: prepare them again."
+    ) in done.stderr
+
+
+def test_photos_of_another_size_are_refused(model, colors, tmp_path):
+    make(colors.parent / "source", tmp_path / "data", size=72)
+    done = run("evaluate", model, "--data", tmp_path / "data", check=False)
+    assert done.returncode == 1
+    assert "takes photos prepared with --size 64" in done.stderr
 
 
 def test_a_missing_checkpoint_is_one_sentence(colors, tmp_path):

@@ -8,6 +8,7 @@ import time
 
 import pytest
 import torch
+from PIL import Image
 
 from alexnet.checkpoint import load_checkpoint
 from tests.train.conftest import run
@@ -32,6 +33,10 @@ def weights(out):
     return load_checkpoint(out / "model.safetensors").weights
 
 
+def metrics(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
 def assert_same_weights(first, second):
     assert all(torch.equal(weights(first)[name], weights(second)[name]) for name in weights(first))
 
@@ -45,7 +50,7 @@ def left_alone(colors, tmp_path_factory):
 
 
 def test_a_run_writes_its_config_its_metrics_and_a_checkpoint(left_alone, colors):
-    lines = [json.loads(line) for line in (left_alone / "metrics.jsonl").read_text().splitlines()]
+    lines = metrics(left_alone)
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
     assert all(0 <= line["val_top1_error"] <= 1 for line in lines)
     checkpoint = load_checkpoint(left_alone / "model.safetensors")
@@ -87,20 +92,25 @@ def test_another_seed_gives_other_weights(left_alone, colors, tmp_path):
     assert not torch.equal(first, second)
 
 
-def test_a_run_killed_at_a_random_moment_resumes_to_the_same_weights(left_alone, colors, tmp_path):
+@pytest.mark.parametrize("epochs_later", [0.3, 1.6])
+def test_a_run_killed_some_time_after_its_first_epoch_resumes_to_the_same_weights(
+    left_alone, colors, tmp_path, epochs_later
+):
+    seconds = [line["seconds"] for line in metrics(left_alone)]
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "train", "fit", *THIN, "--epochs", "4"]
     command += ["--data", str(colors), "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while process.poll() is None and not (out / "state.safetensors").exists():
         time.sleep(0.005)
+    time.sleep(epochs_later * min(seconds))
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    assert (out / "state.safetensors").exists()
     assert not (out / "model.safetensors").exists(), "killed too late to mean anything"
     fit(colors, out, "--epochs", 4, "--resume")
     assert_same_weights(left_alone, out)
-    lines = (out / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4]
+    assert [line["epoch"] for line in metrics(out)] == [1, 2, 3, 4]
 
 
 def test_a_full_disk_ends_the_run_with_a_sentence_and_nothing_half_written(
@@ -139,6 +149,19 @@ def test_a_run_is_not_resumed_with_other_settings(left_alone, colors):
     assert "was started with other settings of recipe" in done.stderr
 
 
+def test_a_run_is_not_resumed_with_other_photos(left_alone, colors, tmp_path):
+    other = tmp_path / "data"
+    source = tmp_path / "source"
+    for index, name in enumerate(("blue", "green", "red")):
+        (source / name).mkdir(parents=True)
+        for number in range(20):
+            Image.new("RGB", (64, 64), (number, index, 0)).save(source / name / f"{number}.png")
+    run("prepare", source, other, "--size", 64)
+    done = fit(other, left_alone, "--epochs", 4, "--resume", check=False)
+    assert done.returncode == 1
+    assert "holds other photos: resume it with the data it was started with" in done.stderr
+
+
 def test_a_loss_that_is_no_number_ends_the_run_with_the_rate_named(colors, tmp_path):
     done = fit(colors, tmp_path / "run", "--set=recipe.lr=1e30", check=False)
     assert done.returncode == 1
@@ -147,13 +170,23 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_rate_named(colors, tmp_p
     assert "Traceback" not in done.stderr
 
 
+def test_weights_that_diverge_in_the_last_step_of_an_epoch_leave_no_state(colors, tmp_path):
+    # One step an epoch: its loss is fine, and what it does to the weights is not.
+    options = ("--set=recipe.batch=48", "--set=recipe.lr=1e25")
+    done = fit(colors, tmp_path / "run", *options, check=False)
+    assert done.returncode == 1
+    assert "its weights have diverged" in done.stderr
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         (("--set=recipe.lrr=1",), "There is no setting 'recipe.lrr'"),
         (("--set=network.classes=7",), "network.classes is 7 and"),
-        (("--set=input.size=72",), "takes 72: prepare them with --size 72"),
-        (("--set=input.filter=box",), "takes 'box': prepare it with --filter box"),
+        (("--set=input.size=72",), "takes photos prepared with --size 72"),
+        (("--set=input.filter=box",), "takes photos prepared with --filter box"),
+        (("--set=input.fit=warp",), "takes photos prepared with --fit warp"),
         (("--set=recipe.batch=0",), "must be at least 1"),
     ],
 )

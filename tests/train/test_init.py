@@ -9,13 +9,14 @@ from click.testing import CliRunner
 
 from alexnet.checkpoint import load_checkpoint
 from alexnet.config import mini, preset
+from alexnet.fresh import MEAN_RGB
 from alexnet.labels import ilsvrc2012
 from alexnet.network import AlexNet
 from alexnet.views import Crops, views_of
 from tests.models import narrow, real_pixels, tiny
 from tests.train.conftest import run
 from train.init import init
-from train.untrained import MEAN_RGB, made_up_photos, untrained
+from train.untrained import made_up_photos, untrained
 
 
 def written(tmp_path, *options):

@@ -4,7 +4,7 @@ import torch
 from train.optimizer import SGD, optimizer_for, scale_rates
 from train.recipe import Recipe
 
-# fidelity.md F.3: one weight, w0 = 1, momentum .9, decay .0005; worked in double precision.
+# One weight, w0 = 1, momentum .9, decay .0005; worked in double precision.
 GRADIENTS = (0.5, 0.2, 0.2, 0.2)
 RATES = (0.01, 0.01, 0.001, 0.001)
 

@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from alexnet.errors import AlexNetError
-from tests.photos import SHARED, encode, pattern
+from tests.photos import encode, pattern, shared_data
 from tests.train.conftest import run
 from tests.train.folders import archive, contents, make, pets, write
 from train.catalogue import make_catalogue
@@ -28,13 +28,6 @@ def names(found):
         split: {item.member.name.partition("/")[2] for item in items}
         for split, items in found.splits.items()
     }
-
-
-def shared(name):
-    folder = SHARED / "data" / name
-    if not folder.is_dir():
-        pytest.skip(f"needs ../shared/data/{name}, which is not on this machine")
-    return folder
 
 
 # Layouts
@@ -162,7 +155,7 @@ def test_the_digits_of_scikit_learn_are_a_source(digits):
     ],
 )
 def test_the_shared_data_sets_are_read_as_they_are(name, train, val, first):
-    found = catalogue(shared(name))
+    found = catalogue(shared_data(name))
     assert (len(found.splits["train"]), len(found.splits["val"])) == (train, val)
     assert (found.labels[0].wnid, found.labels[0].name) == first
     assert found.rejected == ()
@@ -170,7 +163,7 @@ def test_the_shared_data_sets_are_read_as_they_are(name, train, val, first):
 
 @pytest.mark.shared
 def test_real_photos_of_the_right_size_keep_their_bytes(tmp_path):
-    path = shared("tiny-imagenet-50") / "val.tar.gz"
+    path = shared_data("tiny-imagenet-50") / "val.tar.gz"
     data = make(path, tmp_path / "data", size=64)
     assert (data.count("train"), data.count("val")) == (2_250, 250)
     with tarfile.open(path) as tar:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import os
 import platform
 from pathlib import Path
 from typing import Any
 
-from alexnet import __version__
-from alexnet.machine import cores
+from alexnet.machine import cores, versions
 
-# Distributions whose versions change a measurement; those that are not installed are left out.
+# Distributions whose versions change a measurement.
 _PACKAGES = (
     *("torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt"),
     *("numpy", "pillow"),
 )
 
 
-def describe_machine(device: str = "cpu") -> dict[str, Any]:
+def conditions(device: str = "cpu") -> dict[str, Any]:
     """Processor, memory, system, versions and load, as JSON values; unknown ones are None."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -30,8 +28,7 @@ def describe_machine(device: str = "cpu") -> dict[str, Any]:
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         "system": platform.platform(),
         "load_average": load_average(),
-        "python": platform.python_version(),
-        "versions": versions(),
+        "versions": versions(*_PACKAGES),
     }
 
 
@@ -42,7 +39,6 @@ def one_line(machine: dict[str, Any]) -> str:
         f"{machine['cores']} cores",
         None if machine["memory_gib"] is None else f"{machine['memory_gib']} GiB",
         machine["gpu"],
-        f"Python {machine['python']}",
         *(f"{name} {version}" for name, version in machine["versions"].items()),
         None if machine["load_average"] is None else f"load {machine['load_average']:g} before",
         machine["date"],
@@ -86,14 +82,3 @@ def load_average() -> float | None:
         return round(os.getloadavg()[0], 2)
     except (OSError, AttributeError):
         return None
-
-
-def versions() -> dict[str, str]:
-    """Versions of the installed packages that matter here."""
-    found = {"alexnet": __version__}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
