@@ -6,52 +6,67 @@ Nothing here comes from the package. Two columns are two tensors; numbers are th
 import torch
 import torch.nn.functional as F
 
+# As they were run in 2012: layer 1 normalises before its ReLU, layer 2 normalises twice.
+AS_RUN = ("net145", "one_gpu", "six_conv")
 
-def forward(name, weights, crops):
-    """Logits of `crops` for a preset's weights, both in float64."""
+
+def forward(name, weights, crops, *, keep=None):
+    """Logits of `crops` for a preset's weights, both in float64.
+
+    `keep`: what the values of fc6 and fc7 are multiplied with; None: as the preset does in use.
+    """
+    if keep is None:
+        keep = 1.0 if name in ("caffe", "torchvision") else 0.5
     if name == "torchvision":
-        return _torchvision(weights, crops)
-    maps = crops if name == "caffe" else F.pad(crops, (0, 3, 0, 3))
-    a, b = (F.conv2d(maps, w, v, stride=4) for w, v in _halves(weights, "conv1"))
-    if name == "net145":
-        a, b = (F.relu(F.max_pool2d(_lrn(x, 1e-4, 2), 3, 2)) for x in (a, b))
-    elif name == "paper":
-        a, b = (F.max_pool2d(_lrn(F.relu(x), 5e-4, 2), 3, 2) for x in (a, b))
+        return _torchvision(weights, crops, keep=keep)
+    columns = 1 if name == "one_gpu" else 2
+
+    before, after, stride = {"caffe": (0, 0, 4), "mini": (1, 2, 1)}.get(name, (0, 3, 4))
+    maps = F.pad(crops, (before, after, before, after))
+    parts = [F.conv2d(maps, w, b, stride=stride) for w, b in _split(weights, "conv1", columns)]
+    if name in AS_RUN:
+        parts = [F.relu(_pool(part)) for part in _normalised(name, parts)]
     else:
-        a, b = F.max_pool2d(_lrn(F.relu(torch.cat((a, b), 1)), 1e-4, 1), 3, 2).split(48, 1)
+        parts = [_pool(part) for part in _normalised(name, [F.relu(part) for part in parts])]
 
-    a, b = (
-        F.relu(F.conv2d(x, w, v, padding=2))
-        for x, (w, v) in zip((a, b), _halves(weights, "conv2"), strict=True)
-    )
-    if name == "net145":
-        a, b = (_same_map(_lrn(x, 1e-4, 2)) for x in (a, b))
-    elif name == "paper":
-        a, b = (_lrn(x, 5e-4, 2) for x in (a, b))
-    else:
-        a, b = _lrn(torch.cat((a, b), 1), 1e-4, 1).split(128, 1)
-    both = torch.cat((F.max_pool2d(a, 3, 2), F.max_pool2d(b, 3, 2)), 1)
+    parts = _normalised(name, _own(weights, "conv2", parts, pad=2))
+    if name in AS_RUN:
+        parts = [_same_map(part) for part in parts]
+    both = torch.cat([_pool(part) for part in parts], 1)
 
-    a, b = (F.relu(F.conv2d(both, w, v, padding=1)) for w, v in _halves(weights, "conv3"))
-    for layer in ("conv4", "conv5"):
-        a, b = (
-            F.relu(F.conv2d(x, w, v, padding=1))
-            for x, (w, v) in zip((a, b), _halves(weights, layer), strict=True)
-        )
-    maps = torch.cat((F.max_pool2d(a, 3, 2), F.max_pool2d(b, 3, 2)), 1)
-    return _full(weights, maps.flatten(1), keep=1.0 if name == "caffe" else 0.5)
+    parts = [F.relu(F.conv2d(both, w, b, padding=1)) for w, b in _split(weights, "conv3", columns)]
+    parts = _own(weights, "conv5", _own(weights, "conv4", parts, pad=1), pad=1)
+    maps = torch.cat([_pool(part) for part in parts], 1)
+    if name == "six_conv":
+        maps = F.relu(F.conv2d(maps, weights["conv6.weight"], weights["conv6.bias"], padding=1))
+    return _full(weights, maps.flatten(1), keep=keep)
 
 
-def _halves(weights, layer):
-    """A layer's filters and biases, first column and second."""
-    weight, bias = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
-    half = len(bias) // 2
-    return (weight[:half], bias[:half]), (weight[half:], bias[half:])
+def _split(weights, layer, columns):
+    """A layer's filters and biases, column by column."""
+    both = weights[f"{layer}.weight"].chunk(columns), weights[f"{layer}.bias"].chunk(columns)
+    return list(zip(*both, strict=True))
 
 
-def _lrn(maps, alpha, k):
-    """PyTorch's own, which divides alpha by the five maps of the window."""
-    return F.local_response_norm(maps, 5, alpha=alpha, beta=0.75, k=k)
+def _own(weights, layer, parts, *, pad):
+    """A convolution whose columns read nothing but themselves, and its ReLU."""
+    return [
+        F.relu(F.conv2d(part, w, b, padding=pad))
+        for part, (w, b) in zip(parts, _split(weights, layer, len(parts)), strict=True)
+    ]
+
+
+def _pool(maps):
+    return F.max_pool2d(maps, 3, 2)
+
+
+def _normalised(name, parts):
+    """PyTorch's own, which divides alpha by the five maps of the window; Caffe's has one column."""
+    if name == "caffe":
+        whole = F.local_response_norm(torch.cat(parts, 1), 5, alpha=1e-4, beta=0.75, k=1)
+        return whole.chunk(2, 1)
+    alpha = 1e-4 if name in AS_RUN else 5e-4
+    return [F.local_response_norm(part, 5, alpha=alpha, beta=0.75, k=2) for part in parts]
 
 
 def _same_map(maps):
@@ -68,7 +83,7 @@ def _full(weights, values, *, keep):
     return values @ weights["fc8.weight"].T + weights["fc8.bias"]
 
 
-def _torchvision(weights, crops):
+def _torchvision(weights, crops, *, keep):
     maps = crops
     for layer, stride, padding, pooled in (
         ("conv1", 4, 2, True),
@@ -80,4 +95,4 @@ def _torchvision(weights, crops):
         weight, bias = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
         maps = F.relu(F.conv2d(maps, weight, bias, stride=stride, padding=padding))
         maps = F.max_pool2d(maps, 3, 2) if pooled else maps
-    return _full(weights, maps.flatten(1), keep=1.0)
+    return _full(weights, maps.flatten(1), keep=keep)

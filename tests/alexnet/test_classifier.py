@@ -139,16 +139,16 @@ def test_ten_views_that_are_all_alike_answer_as_one():
 
 
 @pytest.fixture(scope="module")
-def classifier():
-    """mini with weights scaled to a trained network's values, and ten views."""
-    return untrained(mini(), seed=0, scaled=True).classifier("ten")
+def checkpoint():
+    """mini with weights scaled to a trained network's values."""
+    return untrained(mini(), seed=0, scaled=True)
 
 
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory):
+def predictor(checkpoint, tmp_path_factory):
     """The same network as a file, and the deployed function run on it photo by photo."""
     path = tmp_path_factory.mktemp("model") / "mini.safetensors"
-    save_checkpoint(untrained(mini(), seed=0, scaled=True), path)
+    save_checkpoint(checkpoint, path)
     with closing(open_backend(path)) as backend:
         yield Predictor(backend, batch=1)
 
@@ -200,10 +200,8 @@ def test_distances_of_single_precision_features_rank_as_exact_squares_do(index):
         assert found.tolist() == ranking(index, query)
 
 
-def test_what_the_output_layer_reads_is_half_the_features_and_ranks_photos_alike(
-    classifier, predictor, index
-):
-    read = []
+def test_what_the_output_layer_reads_is_half_the_features_and_ranks_photos_alike(checkpoint, index):
+    read, classifier = [], checkpoint.classifier("ten")
     classifier.network.fc8.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
     with torch.inference_mode():
         for photo in pieces():
