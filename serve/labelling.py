@@ -12,6 +12,7 @@ from alexnet.backends import open_backend
 from alexnet.config import Views
 from alexnet.console import progress
 from alexnet.errors import AlexNetError
+from alexnet.machine import share_cores
 from alexnet.photo import MAX_PIXELS
 from alexnet.predictor import Predictor
 from serve.inputs import photo_paths
@@ -63,6 +64,7 @@ def label(task: Labelling, *, total: int) -> Outcome:
         AlexNetError: the inputs, the model or the output; nothing is written then.
     """
     with progress("Loading the model", total=None, unit=""):
+        share_cores()
         backend = open_backend(
             task.model,
             backend=task.backend,

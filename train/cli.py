@@ -12,6 +12,7 @@ import click
 
 from alexnet.config import PRESETS, Views, preset
 from alexnet.console import Commands, print_table
+from alexnet.machine import share_cores
 from alexnet.settings import with_settings
 from train.init import init
 from train.prepare_command import prepare
@@ -106,6 +107,7 @@ def fit(
     classes is the data set's. Writes config.json, metrics.jsonl, state.safetensors (after every
     epoch) and, at the end, model.safetensors into --out.
     """
+    share_cores()
     import torch
 
     from train.dataset import Dataset
@@ -176,6 +178,7 @@ def evaluate(
 
     A table of all classes and the whole, then the whole as one JSON line.
     """
+    share_cores()
     from alexnet.backends import open_backend
     from alexnet.files import write_json
     from train.dataset import Dataset

@@ -1,9 +1,10 @@
+import os
 import platform
 
 import torch
 
 from alexnet import __version__
-from alexnet.machine import cores, versions
+from alexnet.machine import cores, share_cores, versions
 
 
 def test_versions_are_of_what_is_installed():
@@ -16,3 +17,12 @@ def test_versions_are_of_what_is_installed():
 
 def test_there_is_a_core_to_run_on():
     assert cores() >= 1
+
+
+def test_pytorchs_threads_sleep_unless_somebody_decided_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    share_cores()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    share_cores()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
