@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import click
 
+from alexnet import options
 from alexnet.backends import BACKENDS
 from alexnet.config import Views
 from alexnet.console import Commands
@@ -54,19 +55,9 @@ def main() -> None:
     metavar="N,...",
     help="Photos in one call.",
 )
-@click.option(
-    "--views",
-    type=click.Choice(["ten", "centre"]),
-    show_default="the model's own; a checkpoint's is ten",
-    help="Views of a checkpoint.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    show_default="each backend's own choice",
-    help="CPU threads of a call.",
-)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@options.views
+@options.threads
+@options.device
 @click.option("--count", type=click.IntRange(min=1), help="Measure this many rounds.")
 @click.option(
     "--duration",

@@ -8,6 +8,7 @@ from typing import Literal
 
 import click
 
+from alexnet import options
 from alexnet.console import Commands, log, progress
 from alexnet.files import write_text
 
@@ -89,12 +90,7 @@ def onnx(
     show_default=True,
     help="Photos to compare on, at most; of a folder evenly spread ones.",
 )
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    show_default="each backend's own choice",
-    help="CPU threads of each model.",
-)
+@options.threads
 @click.option(
     "--json",
     "json_file",

@@ -8,6 +8,7 @@ from typing import cast
 
 import click
 
+from alexnet import options
 from alexnet.backends import BACKENDS
 from alexnet.config import Views
 from alexnet.console import Command, log
@@ -68,19 +69,9 @@ why), 2 wrong use.
     show_default=True,
     help="What runs the model; auto goes by its ending.",
 )
-@click.option(
-    "--views",
-    type=click.Choice(["ten", "centre"]),
-    show_default="the model's own; a checkpoint's is ten",
-    help="Average ten views of each photo, or take the centre alone (faster).",
-)
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    show_default="the backend's own choice",
-    help="CPU threads that run the model.",
-)
+@options.views
+@options.device
+@options.threads
 @click.option(
     "--top-k",
     type=click.IntRange(min=1),

@@ -10,24 +10,14 @@ from pathlib import Path
 
 import click
 
-from alexnet.config import PRESETS, Views, preset
+from alexnet import options
+from alexnet.config import Views, preset
 from alexnet.console import Commands, print_table
 from alexnet.machine import share_cores
 from alexnet.settings import with_settings
 from train.init import init
 from train.prepare_command import prepare
 from train.recipe import RECIPES, RunConfig, recipe
-
-_preset = click.option(
-    "--preset", "preset_name", type=click.Choice(list(PRESETS)), required=True, help="The network."
-)
-_settings = click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="SECTION.FIELD=VALUE",
-    help="Change a field of the config, checked against its type; may be given again.",
-)
 
 
 @click.group(cls=Commands)
@@ -41,8 +31,8 @@ main.add_command(init)
 
 
 @main.command()
-@_preset
-@_settings
+@options.preset
+@options.settings
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object in place of a table.")
 def describe(preset_name: str, settings: tuple[str, ...], as_json: bool) -> None:
     """Print a preset's layers, shapes, parameters, multiply-accumulates and neurons."""
@@ -56,7 +46,7 @@ def describe(preset_name: str, settings: tuple[str, ...], as_json: bool) -> None
 
 
 @main.command()
-@_preset
+@options.preset
 @click.option(
     "--recipe",
     "recipe_name",
@@ -89,7 +79,7 @@ def describe(preset_name: str, settings: tuple[str, ...], as_json: bool) -> None
     show_default=True,
     help="How model.safetensors holds its weights; float16 halves the file and rounds them.",
 )
-@_settings
+@options.settings
 def fit(
     preset_name: str,
     recipe_name: str | None,
@@ -139,12 +129,7 @@ def fit(
     required=True,
     help="A folder that `alexnet-train prepare` wrote.",
 )
-@click.option(
-    "--views",
-    type=click.Choice(["ten", "centre"]),
-    show_default="the model's own; a checkpoint's is ten",
-    help="Views that are averaged.",
-)
+@options.views
 @click.option(
     "--split",
     type=click.Choice(["val", "train"]),

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import click
 
-from alexnet.config import PRESETS, preset
+from alexnet import options
+from alexnet.config import preset
 from alexnet.console import Command, log, progress
 from alexnet.settings import with_settings
 
 
 @click.command("init", cls=Command)
-@click.option(
-    "--preset", "preset_name", type=click.Choice(list(PRESETS)), required=True, help="The network."
-)
+@options.preset
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -43,13 +42,7 @@ from alexnet.settings import with_settings
     "the number of outputs. When not given: the classes of ILSVRC-2012 for 1000 outputs, else "
     '"class 0", "class 1" and so on.',
 )
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="SECTION.FIELD=VALUE",
-    help="Change a field of the config, checked against its type; may be given again.",
-)
+@options.settings
 def init(
     preset_name: str,
     seed: int,

@@ -1,0 +1,37 @@
+"""Options that several commands have: one name, one meaning, one help text. For the rooms only."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import click
+
+from alexnet.config import PRESETS, Views
+
+preset = click.option(
+    "--preset", "preset_name", type=click.Choice(list(PRESETS)), required=True, help="The network."
+)
+
+settings = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="SECTION.FIELD=VALUE",
+    help="Change a field of the config, checked against its type; may be given again.",
+)
+
+views = click.option(
+    "--views",
+    type=click.Choice(get_args(Views)),
+    show_default="the model's own; a checkpoint's is ten",
+    help="Average ten views of each photo, or take the centre alone (faster).",
+)
+
+threads = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    show_default="the backend's own choice",
+    help="CPU threads that run a model.",
+)
+
+device = click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
