@@ -112,9 +112,9 @@ def fit(
         recipe=recipe(recipe_name or ("mini" if preset_name == "mini" else "paper")),
         seed=seed,
     )
-    config = with_settings(config, settings)
     if epochs is not None:
-        config = replace(config, recipe=replace(config.recipe, epochs=epochs))
+        settings = (*settings, f"recipe.epochs={epochs}")
+    config = with_settings(config, settings)
     command = shlex.join(["alexnet-train", *sys.argv[1:]])
     dtype = torch.float16 if store == "float16" else torch.float32
     metrics = run(config, dataset, out, resume=resume, command=command, store=dtype)

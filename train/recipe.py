@@ -103,7 +103,7 @@ class RunConfig:
     input: InputConfig
     network: NetworkConfig
     recipe: Recipe
-    seed: int = 0
+    seed: int = field(default=0, metadata={"option": "--seed"})
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -185,6 +185,7 @@ def test_weights_that_diverge_in_the_last_step_of_an_epoch_leave_no_state(colors
         (("--set=recipe.lrr=1",), "There is no setting 'recipe.lrr'"),
         (("--set=network.classes=7",), "network.classes is 7 and"),
         (("--set=input.size=72",), "takes photos prepared with --size 72"),
+        (("--set=seed=3",), "seed is set with --seed, not with --set"),
         (("--set=input.filter=box",), "takes photos prepared with --filter box"),
         (("--set=input.fit=warp",), "takes photos prepared with --fit warp"),
         (("--set=recipe.batch=0",), "must be at least 1"),
