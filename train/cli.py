@@ -13,7 +13,7 @@ import click
 from alexnet import options
 from alexnet.config import Views, preset
 from alexnet.console import Commands, print_table
-from alexnet.machine import share_cores
+from alexnet.machine import keep_memory, share_cores
 from alexnet.settings import with_settings
 from train.init import init
 from train.prepare_command import prepare
@@ -98,6 +98,7 @@ def fit(
     epoch) and, at the end, model.safetensors into --out.
     """
     share_cores()
+    keep_memory()
     import torch
 
     from train.dataset import Dataset
