@@ -36,7 +36,7 @@ def keep_memory() -> None:
 
     A training step frees and takes again hundreds of megabytes, and each page that the system hands
     out anew costs a fault: on two cores `mini` trained 1.25 to 1.45 times as fast so. The process
-    stays up to 256 MB larger than it needs to be.
+    does not shrink until it has 2 GB to return, and grows by 256 MB at a time.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

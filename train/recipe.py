@@ -103,7 +103,7 @@ class RunConfig:
     input: InputConfig
     network: NetworkConfig
     recipe: Recipe
-    seed: int = field(default=0, metadata={"option": "--seed"})
+    seed: int = field(default=0, metadata=chosen_by("--seed"))
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -1,5 +1,6 @@
 """How the service starts, where it listens, what it tells others, and how it ends."""
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -11,6 +12,11 @@ import psutil
 import pytest
 import yaml
 
+from alexnet.checkpoint import save_checkpoint
+from alexnet.config import mini
+from alexnet.errors import AlexNetError
+from alexnet.fresh import fresh_checkpoint
+from serve.app import Application
 from tests.photos import ROOT, encode, pattern
 from tests.serve.running import Listener, Service, make_model
 
@@ -149,3 +155,31 @@ def test_a_bento_asks_for_the_packages_of_the_project():
         name = requirement.split(">")[0]
         expected.append(f"{name}=={pins[name]}" if name in pins else requirement)
     assert bentofile["python"]["packages"] == expected
+
+
+def test_it_is_ready_from_the_models_first_answer_until_it_closes():
+    application = Application()
+    assert not application.ready
+
+    async def live():
+        async with application.asgi.router.lifespan_context(application.asgi):
+            return application.ready
+
+    assert asyncio.run(live())
+    assert not application.ready
+
+
+def test_a_model_that_gives_no_probabilities_never_becomes_ready(tmp_path, monkeypatch):
+    broken = fresh_checkpoint(mini())
+    broken.weights["fc8.bias"].fill_(float("nan"))
+    save_checkpoint(broken, tmp_path / "nan.safetensors")
+    monkeypatch.setenv("ALEXNET_MODEL", str(tmp_path / "nan.safetensors"))
+    application = Application()
+
+    async def live():
+        async with application.asgi.router.lifespan_context(application.asgi):
+            pass
+
+    with pytest.raises(AlexNetError, match="gives no probabilities"):
+        asyncio.run(live())
+    assert not application.ready
