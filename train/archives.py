@@ -1,8 +1,8 @@
 """Tar archives of photos: listed without unpacking, and read in place.
 
-Every member is a region of the archive's file. A compressed archive can't be read from any place,
-so it is first unpacked into a plain tar, its spool. Nothing is ever written under a name that an
-archive brings.
+Every member is a region of the archive's file, also one of a tar inside the archive: that stands
+for a folder of its name. A compressed archive can't be read from any place, so it is first unpacked
+into a plain tar, its spool. Nothing is ever written under a name that an archive brings.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import NamedTuple
 
-from alexnet.console import Progress, progress
+from alexnet.console import progress
 from alexnet.container import SUFFIXES
 from alexnet.errors import AlexNetError
 from alexnet.files import atomic_path
+from train.entries import Entry, Stream, entries
 
 NAMES = "classes.tsv"
 _GZIP = b"\x1f\x8b"
@@ -97,10 +98,8 @@ def read_names(path: Path) -> str:
 
 def is_photo(name: str) -> bool:
     """Whether a file is taken for a photo: by its ending, and it is not hidden."""
-    if os.path.splitext(name)[1].lower() not in SUFFIXES:  # noqa: PTH122 - a million Paths are slow
-        return False
-    # `._photo.jpg` is not a photo but what macOS adds to one.
-    return not any(part.startswith(".") and part != ".." for part in name.split("/"))
+    ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a million Paths are slow
+    return ending in SUFFIXES and not _hidden(name)
 
 
 def list_archive(archive: Path, *, spool: Path) -> tuple[Listing, Spool | None]:
@@ -113,71 +112,104 @@ def list_archive(archive: Path, *, spool: Path) -> tuple[Listing, Spool | None]:
     Raises:
         SourceError: damaged, truncated, or no tar archive.
     """
-    with archive.open("rb") as file, _archive_errors(archive):
-        packed = file.read(2) == _GZIP
-        file.seek(0)
-        if not packed:
+    with open_tar(archive) as file:
+        if not isinstance(file, gzip.GzipFile):
             return list_tar(file, name=archive.name, path=archive), None
         # Another file under the same name must not meet the spool of the first one.
         facts = archive.stat()
         unpacked = spool / f"{archive.name}-{facts.st_size}-{facts.st_mtime_ns}.tar"
-        with gzip.open(file) as stream:
-            listing = list_tar(stream, name=archive.name, path=unpacked)
-            while stream.read(1 << 20):
-                pass  # up to gzip's checksum
+        listing = list_tar(file, name=archive.name, path=unpacked)
+        while file.read(1 << 20):
+            pass  # up to gzip's checksum
         return listing, Spool(unpacked, archive)
 
 
-def list_tar(file: IO[bytes] | gzip.GzipFile, *, name: str, path: Path) -> Listing:
+@contextmanager
+def open_tar(archive: Path) -> Iterator[Stream]:
+    """The plain tar in a .tar or .tar.gz, to be read forwards.
+
+    Raises:
+        SourceError: the block finds it damaged, truncated, or no tar archive.
+    """
+    with archive.open("rb", buffering=0) as file, _archive_errors(archive):
+        packed = file.read(2) == _GZIP
+        file.seek(0)
+        if packed:
+            with gzip.open(file) as stream:
+                yield stream
+        else:
+            yield file
+
+
+def list_tar(file: Stream, *, name: str, path: Path) -> Listing:
     """List a plain tar that is read from `file` and will be found at `path`.
+
+    Raises:
+        tarfile.TarError: it is damaged, truncated, or no tar, or a tar inside it is.
+    """
+    listing = Listing()
+    where = str(path)  # one text for all members
+    with progress(f"Listing {name}", total=None, unit="photos") as bar:
+        for entry in entries(file):
+            before = len(listing.members)
+            inner = _clean(entry.name)
+            if inner.endswith(".tar") and entry.regular and not _hidden(inner):
+                try:
+                    add_tar(listing, file, path=where, region=entry, folder=inner[: -len(".tar")])
+                except tarfile.TarError as error:
+                    raise tarfile.ReadError(f"in {inner}: {error}") from error
+            elif inner.rpartition("/")[2] == NAMES and inner.count("/") <= 1 and entry.regular:
+                file.seek(entry.offset)
+                listing.names = file.read(entry.length).decode("utf-8-sig")
+            else:
+                _add(listing, entry, path=where)
+            if len(listing.members) > before:
+                bar.advance(len(listing.members) - before)
+    return listing
+
+
+def add_tar(
+    listing: Listing, file: Stream, *, path: str, folder: str, region: Entry | None = None
+) -> None:
+    """Add the photos of a plain tar as if they lay in `folder`.
+
+    Args:
+        listing: what gets them.
+        file: where the tar is read from.
+        path: where it will be found.
+        folder: put before the photos' names.
+        region: the part of the file that the tar fills; None for the whole.
 
     Raises:
         tarfile.TarError: it is damaged, truncated, or no tar.
     """
-    listing = Listing()
-    stream: Any = _LastRead(file)
-    with progress(f"Listing {name}", total=None, unit="photos") as bar:
-        tar: Any = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 - `file` is to be closed
-        while (member := tar.next()) is not None:
-            tar.members = []  # else tarfile keeps a kilobyte for every member
-            _add(listing, tar, member, path, bar)
-    # tarfile takes a damaged header for the end, but the true end is a block of zeros.
-    if stream.last != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError("it ends early")
-    return listing
+    start, end = (region.offset, region.offset + region.length) if region else (0, None)
+    for entry in entries(file, start=start, end=end):
+        _add(listing, entry, path=path, folder=f"{folder}/")
 
 
-def _add(
-    listing: Listing, tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, bar: Progress
-) -> None:
-    name = str(PurePosixPath(member.name))  # without ./ and //
-    if name.rpartition("/")[2] == NAMES and name.count("/") <= 1 and member.isfile():
-        text = tar.extractfile(member)
-        listing.names = None if text is None else text.read().decode("utf-8-sig")
+def _add(listing: Listing, entry: Entry, *, path: str, folder: str = "") -> None:
+    name = folder + _clean(entry.name)
     if not is_photo(name):
         return
-    if name.startswith("/") or ".." in name.split("/"):
+    if name.startswith("/") or "//" in name or ".." in name.split("/"):
         reason = "The name leads out of the archive."
         listing.rejected.append(Rejection(name, "unsafe_name", reason))
-    elif not member.isfile() or member.issparse():
+    elif not entry.regular:
         reason = "The archive holds a link or another special entry in place of a photo."
         listing.rejected.append(Rejection(name, "not_a_file", reason))
     else:
-        listing.members.append(Member(name, str(path), member.offset_data, member.size))
-        bar.advance()
+        listing.members.append(Member(name, path, entry.offset, entry.length))
 
 
-class _LastRead:
-    """A file that remembers what was read from it last."""
+def _clean(name: str) -> str:
+    """A path without ./ and //."""
+    return str(PurePosixPath(name)) if "/" in name else name
 
-    def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
-        self._file = file
-        self.last = b""
-        self.seek, self.tell = file.seek, file.tell
 
-    def read(self, size: int = -1) -> bytes:
-        self.last = self._file.read(size)
-        return self.last
+def _hidden(name: str) -> bool:
+    # `._photo.jpg` is not a photo but what macOS adds to one.
+    return any(part.startswith(".") and part != ".." for part in name.split("/"))
 
 
 @contextmanager

@@ -77,13 +77,20 @@ def make_catalogue(
         names: a file of lines `class folder<TAB>name`; the source's own classes.tsv when None.
 
     Raises:
-        SourceError: no class folders, a single class, validation photos of unknown classes, or
-            `val_fraction` where there are validation photos already.
+        SourceError: no class folders, a single class, validation photos of unknown classes or in no
+            class folders, or `val_fraction` where there are validation photos already.
     """
     train, val, loose = _layout(source)
+    devkit = source.devkit
     if val_source is not None:
         own_train, own_val, more = _layout(val_source)
-        val, loose = own_val or own_train, loose + more
+        val, loose = own_val or own_train, loose + more + val_source.rejected
+        devkit = devkit or val_source.devkit
+        if not val:
+            raise SourceError(
+                f"{val_source.name} holds no validation photos in class folders: it should hold "
+                "one folder for each class, as the training photos do."
+            )
     _check_classes(source.name, train, val)
     if val and val_fraction is not None:
         raise SourceError(
@@ -96,7 +103,9 @@ def make_catalogue(
     index = {wnid: label for label, wnid in enumerate(sorted(train))}
     return Catalogue(
         source=source.name,
-        labels=_labels(sorted(train), names=names, text=source.names),
+        labels=_labels(
+            sorted(train), names=names, text=source.names, words=devkit.words if devkit else {}
+        ),
         splits={
             "train": sorted(_items("train", train, index), key=lambda item: _hash(item.member)),
             "val": _items("val", val, index),
@@ -173,8 +182,10 @@ def _items(split: SplitName, classes: _Classes, index: Mapping[str, int]) -> lis
     ]
 
 
-def _labels(wnids: Sequence[str], *, names: Path | None, text: str | None) -> tuple[Label, ...]:
-    known = {label.wnid: label.name for label in ilsvrc2012()}
+def _labels(
+    wnids: Sequence[str], *, names: Path | None, text: str | None, words: Mapping[str, str]
+) -> tuple[Label, ...]:
+    known = {**words, **{label.wnid: label.name for label in ilsvrc2012()}}
     if names is not None:
         if not names.is_file():
             raise SourceError(f"There is no file {names} with the names of classes.")

@@ -28,6 +28,7 @@ from train.archives import Rejection, SourceError
 from train.catalogue import Catalogue, Item, make_catalogue
 from train.dataset import COLOR_PCA, INDEX, MEAN, REJECTED, Dataset
 from train.facts import FACTS, SPLITS, UNFINISHED, SplitName
+from train.ilsvrc import read_devkit
 from train.index import write_index
 from train.plan import PLAN, PrepareError, check_folder, make_plan
 from train.shards import Shard, batch_size, write_shard
@@ -46,6 +47,7 @@ def prepare(
     val: str | None = None,
     val_fraction: float | None = None,
     names: Path | None = None,
+    devkit: Path | None = None,
     shard_photos: int | None = None,
     workers: int = 1,
 ) -> Dataset:
@@ -59,6 +61,7 @@ def prepare(
         folder: new, empty, or left by a run of the same photos and options.
         input: side, fit and filter of the stored photos.
         val, val_fraction, names: see `make_catalogue`.
+        devkit: ImageNet's development kit, packed or unpacked; None: one in `place`, if any.
         shard_photos: photos in a shard; None: 10,000, or as many as give about 512 MB.
         workers: processes that decode photos.
 
@@ -67,8 +70,9 @@ def prepare(
         OSError: a file can't be read or written; the next run goes on from there.
     """
     work = folder / UNFINISHED
-    source = open_source(place, spool=work)
-    val_source = None if val is None else open_source(val, spool=work)
+    kit = None if devkit is None else read_devkit(devkit)
+    source = open_source(place, spool=work, devkit=kit)
+    val_source = None if val is None else open_source(val, spool=work, devkit=source.devkit)
     catalogue = make_catalogue(
         source, val_source=val_source, val_fraction=val_fraction, names=names
     )

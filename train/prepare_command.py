@@ -40,6 +40,12 @@ from alexnet.console import Command, log
 )
 @click.option("--val", metavar="SRC", help="Where the validation photos are, if not in SRC.")
 @click.option(
+    "--devkit",
+    type=click.Path(path_type=Path),
+    help="ImageNet's development kit (ILSVRC2012_devkit_t12.tar.gz, or unpacked), which knows the "
+    "classes of ILSVRC2012_img_val.tar. Without it: the one in SRC.",
+)
+@click.option(
     "--val-fraction",
     type=click.FloatRange(0, 1, max_open=True),
     help="Part of each class that is set aside for validation where SRC has no such photos. "
@@ -49,7 +55,7 @@ from alexnet.console import Command, log
     "--names",
     type=click.Path(path_type=Path),
     help="Lines of class folder, tab, name. Without it: classes.tsv in SRC, the names of "
-    "ILSVRC-2012 for its wnids, or the folders' own names.",
+    "ILSVRC-2012 for its wnids, the development kit's, or the folders' own names.",
 )
 @click.option(
     "--shard-photos",
@@ -70,6 +76,7 @@ def prepare(
     val: str | None,
     val_fraction: float | None,
     names: Path | None,
+    devkit: Path | None,
     shard_photos: int | None,
     workers: int | None,
 ) -> None:
@@ -78,7 +85,12 @@ def prepare(
     SRC is a folder with one folder of photos for each class; or one with train/ and val/ (or test/)
     of such folders; or one with train.tar[.gz] and val.tar[.gz] (or test.tar[.gz]); or a .tar or
     .tar.gz of any of these; or the word `digits` for scikit-learn's handwritten digits (./digits is
-    a folder of that name).
+    a folder of that name). A tar inside an archive stands for a folder of its name, and so does a
+    tar called after a wnid (n01440764.tar) inside a folder.
+
+    ImageNet is read as it was published: SRC is a folder with ILSVRC2012_img_train.tar,
+    ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, or the first of them, with --val and
+    --devkit for the others. Nothing is unpacked.
 
     Every photo is resized once and stored as JPEG. Photos that can't be read are left out and
     listed in DST/rejected.tsv. The same photos give the same bytes. A run that was stopped goes on
@@ -95,6 +107,7 @@ def prepare(
         val=val,
         val_fraction=val_fraction,
         names=names,
+        devkit=devkit,
         shard_photos=shard_photos,
         workers=workers or cores(),
     )

@@ -1,12 +1,14 @@
-"""Where photos come from: a folder, tar archives, or scikit-learn's handwritten digits.
+"""Where photos come from: folders, tar archives, ImageNet's own, or scikit-learn's digits.
 
 A source is listed without writing anything, and only the list is kept in memory.
 """
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
+import re
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +18,7 @@ from PIL import Image
 from alexnet.console import progress
 from alexnet.errors import optional_import
 from alexnet.files import atomic_path
+from train import ilsvrc
 from train.archives import (
     NAMES,
     Listing,
@@ -23,13 +26,17 @@ from train.archives import (
     Rejection,
     SourceError,
     Spool,
+    add_tar,
     is_photo,
     list_archive,
     list_tar,
+    open_tar,
     read_names,
 )
 
 DIGITS = "digits"
+
+_CLASS_TAR = re.compile(r"n\d{8}\.tar")
 
 
 @dataclass(kw_only=True)
@@ -38,33 +45,36 @@ class Source(Listing):
 
     name: str
     spools: list[Spool | DigitsSpool] = field(default_factory=list)
-
-    def add(self, listing: Listing) -> None:
-        """Add the photos of one of its parts."""
-        self.members += listing.members
-        self.rejected += listing.rejected
-        self.names = listing.names if self.names is None else self.names
+    devkit: ilsvrc.Devkit | None = None
 
 
-def open_source(place: str, *, spool: Path) -> Source:
+def open_source(place: str, *, spool: Path, devkit: ilsvrc.Devkit | None = None) -> Source:
     """List the photos of `place`: a folder, a .tar, a .tar.gz, or `digits`.
 
-    A folder with train.tar[.gz] and val.tar[.gz] or test.tar[.gz] is read as if the archives were
-    folders. Unpacked archives will lie in the folder `spool` once they are filled.
+    A folder with train.tar[.gz] and val.tar[.gz] or test.tar[.gz], or with ImageNet's own archives,
+    is read as if the archives were folders. So are tars in an archive, and tars in a folder that
+    are called after a wnid. Unpacked archives will lie in the folder `spool` once they are filled.
+
+    Args:
+        place: where the photos are.
+        spool: a folder for unpacked archives.
+        devkit: says the classes of ImageNet's validation photos, where they lie in no class
+            folders; None: one that lies in the folder `place`.
 
     Raises:
-        SourceError: there is no such place, or an archive is damaged.
+        SourceError: there is no such place, an archive is damaged, or there are validation photos
+            of ImageNet without `devkit`.
         MissingPackageError: `digits` without scikit-learn.
     """
     if place == DIGITS:
         return _digits(spool)
     path = Path(place)
     name = path.resolve().name.encode("utf-8", "backslashreplace").decode()
-    source = Source(name=name)
+    source = Source(name=name, devkit=devkit)
     if path.is_dir():
         _add_folder(source, path, spool=spool)
     elif path.exists():
-        _add_archive(source, path, spool=spool)
+        _add_archive(source, path, place=path, spool=spool)
     else:
         raise SourceError(f"There is no {path}: name a folder, a tar archive, or `{DIGITS}`.")
     return source
@@ -84,11 +94,46 @@ def without_tops(names: list[str]) -> int:
 def _add_folder(source: Source, path: Path, *, spool: Path) -> None:
     names = path / NAMES
     source.names = read_names(names) if names.is_file() else None
-    archives = _split_archives(path)
+    archives, unpacked = ilsvrc.split_archives(path), []
+    if archives:
+        unpacked = [split for split in ("train", "val") if (path / split).is_dir()]
+        _find_devkit(source, path, needed="val" in archives)  # before a long time goes by
+    else:
+        archives = _split_archives(path)
     for split, archive in archives.items():
-        _add_archive(source, archive, spool=spool, split=split)
+        _add_archive(source, archive, place=path, spool=spool, split=split)
+    for split in unpacked:
+        if split not in archives:
+            _add(source, _list_folder(path / split, prefix=f"{split}/"), place=path)
     if not archives:
-        source.add(_list_folder(path))
+        _add(source, _list_folder(path), place=path)
+
+
+def _add(source: Source, listing: Listing, *, place: Path, split: str | None = None) -> None:
+    """Add what was found at `place`, with `split` as if it were a folder of that name.
+
+    ImageNet's validation photos get their classes.
+    """
+    if ilsvrc.has_flat_photos(listing):
+        devkit = _find_devkit(source, place, needed=True)
+        assert devkit is not None, "it was needed"
+        ilsvrc.give_classes(listing, devkit)
+    if split is not None:
+        listing.members = _under(split, listing.members)
+    source.members += listing.members
+    source.rejected += listing.rejected
+    source.names = listing.names if source.names is None else source.names
+
+
+def _find_devkit(source: Source, place: Path, *, needed: bool) -> ilsvrc.Devkit | None:
+    """The development kit that was given, or that lies in the folder `place`."""
+    if source.devkit is None:
+        path = ilsvrc.find_devkit(place)
+        if path is not None:
+            source.devkit = ilsvrc.read_devkit(path)
+        elif needed:
+            raise ilsvrc.missing_devkit(place)
+    return source.devkit
 
 
 def _split_archives(folder: Path) -> dict[str, Path]:
@@ -104,24 +149,30 @@ def _split_archives(folder: Path) -> dict[str, Path]:
     return found if "train" in found else {}
 
 
-def _add_archive(source: Source, archive: Path, *, spool: Path, split: str | None = None) -> None:
+def _add_archive(
+    source: Source, archive: Path, *, place: Path, spool: Path, split: str | None = None
+) -> None:
     """List a tar; with `split`, its photos are put under a folder of that name."""
     listing, unpacked = list_archive(archive, spool=spool)
-    if split is not None:
-        top = without_tops([member.name for member in listing.members])
-        listing.members = [
-            member._replace(name="/".join([split, *member.name.split("/")[top:]]))
-            for member in listing.members
-        ]
-    source.add(listing)
+    _add(source, listing, place=place, split=split)
     if unpacked is not None:
         source.spools.append(unpacked)
 
 
-def _list_folder(folder: Path) -> Listing:
+def _under(split: str, members: list[Member]) -> list[Member]:
+    """The members of an archive, with `split` in place of the folders that all of them share."""
+    top = without_tops([member.name for member in members])
+    return [
+        member._replace(name="/".join([split, *member.name.split("/")[top:]])) for member in members
+    ]
+
+
+def _list_folder(folder: Path, *, prefix: str = "") -> Listing:
     """Walk a folder. Links are followed, but not into a folder that holds them."""
-    listing = Listing()
-    waiting: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(str(folder), "", frozenset())]
+    listing, tars = Listing(), []
+    waiting: list[tuple[str, str, frozenset[tuple[int, int]]]] = [
+        (str(folder), prefix, frozenset())
+    ]
     with progress(f"Listing {folder.name}", total=None, unit="photos") as bar:
         while waiting:
             path, prefix, above = waiting.pop()
@@ -142,7 +193,22 @@ def _list_folder(folder: Path) -> Listing:
                     elif is_photo(name):
                         reason = "This is a link that leads nowhere, or no regular file."
                         listing.rejected.append(Rejection(name, "not_a_file", reason))
+                    elif _CLASS_TAR.fullmatch(entry.name):
+                        tars.append((Path(entry.path), name))
+        for tar, name in tars:
+            before = len(listing.members)
+            _add_class_tar(listing, tar, folder=name.removesuffix(".tar"))
+            bar.advance(len(listing.members) - before)
     return listing
+
+
+def _add_class_tar(listing: Listing, path: Path, *, folder: str) -> None:
+    if path.with_suffix("").is_dir():
+        raise SourceError(f"{path.parent} holds {path.stem} and {path.name}: keep one.")
+    with open_tar(path) as file:
+        if isinstance(file, gzip.GzipFile):
+            raise SourceError(f"{path} is compressed: unpack it with gunzip, under the same name.")
+        add_tar(listing, file, path=str(path), folder=folder)
 
 
 @dataclass(frozen=True)
@@ -161,7 +227,7 @@ class DigitsSpool:
 def _digits(spool: Path) -> Source:
     path = spool / "digits.tar"
     source = Source(name=DIGITS, spools=[DigitsSpool(path)])
-    source.add(list_tar(io.BytesIO(_digits_tar()), name=DIGITS, path=path))
+    source.members = list_tar(io.BytesIO(_digits_tar()), name=DIGITS, path=path).members
     return source
 
 
