@@ -55,14 +55,17 @@ class _Rate(rich.progress.ProgressColumn):
 
 
 @contextmanager
-def progress(description: str, *, total: int | None, unit: str) -> Iterator[Progress]:
+def progress(
+    description: str, *, total: int | None, unit: str, shown: bool = True
+) -> Iterator[Progress]:
     """A progress bar with count, rate (`unit` per second) and time left, on stderr.
 
     Drawn only on a terminal: a log file gets nothing. `total=None` when the end is unknown;
-    `unit=""` for one long step, which shows neither count nor rate.
+    `unit=""` for one long step, which shows neither count nor rate. `shown=False`: of several
+    processes on one terminal, another one draws it.
     """
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not (shown and console.is_terminal):
         yield Progress(None, None)
         return
     columns: list[rich.progress.ProgressColumn] = [

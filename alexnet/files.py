@@ -13,6 +13,16 @@ from typing import Any
 
 
 @contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Say which file an error of the disk is about, where the system does not: a full disk, say."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or os.fspath(path)
+        raise
+
+
+@contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place once the block ends well.
 
@@ -30,7 +40,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
+        with naming(target):
+            yield temporary
         # mkstemp, and libraries that write files of their own, make files that only their owner
         # reads: results are for whoever may read the folder.
         temporary.chmod(0o666 & ~umask)

@@ -6,6 +6,7 @@ import ctypes
 import importlib.metadata
 import os
 import platform
+from pathlib import Path
 
 from alexnet import __version__
 
@@ -21,6 +22,18 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def cpu_model() -> str:
+    """The processor's name, as the kernel tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
 def share_cores() -> None:
     """Let PyTorch's threads sleep while they wait; call it before torch is imported.
 
@@ -29,6 +42,15 @@ def share_cores() -> None:
     OMP_WAIT_POLICY in the environment is kept.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def quiet_native_code() -> None:
+    """Keep warnings of PyTorch's C++ parts from the terminal; call it before torch is imported.
+
+    They are written for developers, and each process prints its own. A value of
+    TORCH_CPP_LOG_LEVEL in the environment is kept.
+    """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def keep_memory() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +11,14 @@ from torch import Tensor, nn
 from alexnet.config import Config, ConvConfig, DropoutConfig
 from alexnet.geometry import feature_count, groups
 from alexnet.lrn.op import lrn
+
+Join = Callable[[str, Tensor], Tensor]
+Draws = tuple[Tensor, Tensor]
+
+
+def _whole(layer: str, values: Tensor) -> Tensor:
+    """The join of a network that is in one piece."""
+    return values
 
 
 class Dropout(nn.Module):
@@ -22,15 +32,17 @@ class Dropout(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Drop in training; otherwise scale as the config says."""
+    def forward(self, values: Tensor, draw: Tensor | None = None) -> Tensor:
+        """Drop in training; otherwise scale as the config says.
+
+        `draw`: a uniform number from 0 to 1 for each value, drawn here when None.
+        """
         rate, inverted = self.config.rate, self.config.scaled == "in_training"
         if not self.training:
             return values if inverted else values * (1.0 - rate)
-        if inverted:
-            return F.dropout(values, rate, training=True)
         # The 2012 mask: a uniform draw below the probability of keeping [S layer.cu:1126].
-        return values * (torch.rand_like(values) < 1.0 - rate)
+        kept = values * ((torch.rand_like(values) if draw is None else draw) < 1.0 - rate)
+        return kept / (1.0 - rate) if inverted else kept
 
 
 class AlexNet(nn.Module):
@@ -38,6 +50,10 @@ class AlexNet(nn.Module):
 
     Layers are called conv1.. conv5 (or conv6), fc6, fc7 and fc8, and so are the weights:
     `conv1.weight` is (maps, maps seen, kernel, kernel), `fc6.weight` (units, inputs).
+
+    Columns meet where the paper's GPUs talk: in what conv3 and the fully connected layers read, and
+    in the logits. There the network calls `join(layer, values)`, so that its columns can be held
+    apart from outside; in one piece, it changes nothing.
     """
 
     def __init__(self, config: Config):
@@ -58,21 +74,33 @@ class AlexNet(nn.Module):
         self.fc8 = nn.Linear(network.fc7.units, network.classes)
         self.dropout6 = Dropout(network.dropout)
         self.dropout7 = Dropout(network.dropout)
+        self.columns = network.columns
+        """Columns that are in here, all of them unless the network was split."""
+        self.join: Join = _whole
 
-    def forward(self, crops: Tensor) -> Tensor:
-        """Logits (N, classes) of normalised crops (N, 3, crop, crop)."""
-        return self.forward_features(crops)[0]
+    def forward(self, crops: Tensor, draws: Draws | None = None) -> Tensor:
+        """Logits (N, classes) of normalised crops (N, 3, crop, crop).
 
-    def forward_features(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        `draws`: uniform numbers for the values that the two dropouts may drop, for training that
+        must be repeatable; see `Dropout`.
+        """
+        return self.forward_features(crops, draws)[0]
+
+    def forward_features(self, crops: Tensor, draws: Draws | None = None) -> tuple[Tensor, Tensor]:
         """Logits (N, classes), and fc7 after its ReLU and before dropout (N, units)."""
+        first, second = draws or (None, None)
+        drop_inputs = self.config.network.dropout.of == "inputs"
         maps = crops
         for name, conv in self.convs:
+            if conv.reads == "all" and name != "conv1":
+                maps = self.join(name, maps)
             maps = self.conv_stage(name, conv, maps)
-        hidden = maps.flatten(1)
-        drop_inputs = self.config.network.dropout.of == "inputs"
-        hidden = F.relu(self.fc6(self.dropout6(hidden) if drop_inputs else hidden))
-        hidden = F.relu(self.fc7((self.dropout7 if drop_inputs else self.dropout6)(hidden)))
-        return self.fc8(hidden if drop_inputs else self.dropout7(hidden)), hidden
+        values = self.join("fc6", maps.flatten(1))
+        hidden = F.relu(self.fc6(self.dropout6(values, first) if drop_inputs else values))
+        values = self.join("fc7", hidden if drop_inputs else self.dropout6(hidden, first))
+        hidden = F.relu(self.fc7(self.dropout7(values, second) if drop_inputs else values))
+        values = self.join("fc8", hidden if drop_inputs else self.dropout7(hidden, second))
+        return self.join("logits", self.fc8(values)), hidden
 
     def conv_stage(self, name: str, conv: ConvConfig, maps: Tensor) -> Tensor:
         """One convolution and its steps: (N, C, H, W) -> (N, conv.maps, H', W')."""
@@ -94,7 +122,7 @@ class AlexNet(nn.Module):
                     maps, conv.pool.size, conv.pool.stride, ceil_mode=conv.pool.ceil
                 )
             else:
-                maps = lrn(maps, conv.lrn_of(step), columns=self.config.network.columns)
+                maps = lrn(maps, conv.lrn_of(step), columns=self.columns)
         return maps
 
     def initialise(self, generator: torch.Generator | None = None) -> AlexNet:

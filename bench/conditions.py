@@ -5,10 +5,9 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
-from alexnet.machine import cores, versions
+from alexnet.machine import cores, cpu_model, versions
 
 # Distributions whose versions change a measurement.
 _PACKAGES = (
@@ -44,18 +43,6 @@ def one_line(machine: dict[str, Any]) -> str:
         machine["date"],
     ]
     return ", ".join(part for part in parts if part)
-
-
-def cpu_model() -> str:
-    """The processor's name, as the kernel tells it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()
 
 
 def memory_gib() -> float | None:

@@ -17,23 +17,19 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from gpu_training import MODES, tensor_float32, training_steps
 from torch import Tensor
 
 from alexnet.checkpoint import Checkpoint
-from alexnet.config import Config, LRNConfig, preset
+from alexnet.config import LRNConfig, preset
 from alexnet.errors import AlexNetError, optional_import
 from alexnet.files import write_json
 from alexnet.lrn.op import lrn
 from alexnet.lrn.reference import local_response_norm
-from alexnet.network import AlexNet
-from train.optimizer import optimizer_for
-from train.recipe import recipe
 from train.untrained import made_up_photos, untrained
 
 PRESETS = ("paper", "net145", "caffe", "torchvision", "mini")
@@ -85,10 +81,11 @@ class Checks:
         """What the device can do: matrix products and copies of random data."""
         side = 512 if self.quick else 8192
         found = {}
-        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        for mode, dtype in MODES.items():
             a, b = (torch.randn(side, side, device=self.device).to(dtype) for _ in range(2))
-            milliseconds = self.median_ms(functools.partial(torch.matmul, a, b))
-            found[f"{str(dtype)[6:]}_tflops"] = 2 * side**3 / milliseconds / 1e9
+            with tensor_float32(mode == "tf32"):
+                milliseconds = self.median_ms(functools.partial(torch.matmul, a, b))
+            found[f"{mode}_tflops"] = 2 * side**3 / milliseconds / 1e9
         source = torch.randn(2**20 if self.quick else 2**29, device=self.device)
         target = torch.empty_like(source)
         milliseconds = self.median_ms(lambda: target.copy_(source))
@@ -130,19 +127,8 @@ class Checks:
         return found
 
     def training_steps(self) -> dict[str, Any]:
-        """Steps per second: forward, backward, update on random crops that are on the device."""
-        name, batches = ("mini", (16,)) if self.quick else ("paper", (128, 512))
-        modes = (("float32", None, False), ("tf32", None, True), ("bf16", torch.bfloat16, False))
-        found = {}
-        for batch in batches:
-            for mode, dtype, tf32 in modes:
-                with _tensor_float32(tf32):
-                    milliseconds = self._step_ms(preset(name), batch=batch, dtype=dtype)
-                found[f"{name}, batch {batch}, {mode}"] = {
-                    "steps_per_s": 1000 / milliseconds,
-                    "photos_per_s": 1000 * batch / milliseconds,
-                }
-        return found
+        """Steps per second of net #145, and how near they come to the matrix products' peak."""
+        return training_steps(self)
 
     def onnx_runtime(self) -> dict[str, Any]:
         """The exported graph in ONNX Runtime on this device against PyTorch on the CPU."""
@@ -172,22 +158,6 @@ class Checks:
             photos = made_up_photos(8, checkpoint.config.input, seed=1)
             yield name, checkpoint, torch.from_numpy(photos)
 
-    def _step_ms(self, config: Config, *, batch: int, dtype: torch.dtype | None) -> float:
-        network = AlexNet(config).initialise(torch.Generator().manual_seed(0)).to(self.device)
-        optimizer = optimizer_for(network, recipe("paper"))
-        side = config.input.crop
-        crops = 60 * torch.randn(batch, 3, side, side, device=self.device)
-        labels = torch.randint(config.network.classes, (batch,), device=self.device)
-
-        def step() -> None:
-            with torch.autocast(self.device.type, dtype, enabled=dtype is not None):
-                loss = F.cross_entropy(network(crops), labels)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-
-        return self.median_ms(step)
-
 
 def _with_gradient(
     function: Callable[[Tensor], Tensor], maps: Tensor, weights: Tensor
@@ -207,16 +177,6 @@ def _probabilities(checkpoint: Checkpoint, photos: Tensor, device: torch.device)
     with torch.inference_mode():
         probabilities: Tensor = classifier(photos.to(device))
     return probabilities.float().cpu()
-
-
-@contextmanager
-def _tensor_float32(allowed: bool) -> Iterator[None]:
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 def _require(condition: bool, sentence: str) -> None:

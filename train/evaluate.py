@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.config import InputConfig
+from alexnet.config import InputConfig, NetworkConfig
 from alexnet.console import progress
 from alexnet.errors import AlexNetError
 from alexnet.labels import Label
 from train.dataset import Dataset, Split
+from train.loader import ahead
+from train.mesh import Mesh
 from train.metrics import Ties, cross_entropy, top_k_correct
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -80,8 +82,11 @@ def evaluate(
     batch: int = 64,
     ties: Ties = "index",
     description: str = "Evaluating",
+    mesh: Mesh | None = None,
 ) -> Evaluation:
     """Run the deployed function over every photo of `split`.
+
+    Each process of a mesh runs it over its part of them; all get the result for all.
 
     Args:
         run: uint8 photos (N, S, S, 3) -> probabilities (N, classes).
@@ -89,23 +94,24 @@ def evaluate(
         batch: photos a call.
         ties: see `top_k_correct`.
         description: words before the progress bar.
+        mesh: the processes; None: this one alone.
 
     Raises:
         AlexNetError: the split is empty.
     """
     if not len(split):
         raise AlexNetError("There are no photos to evaluate in this part of the data set.")
-    parts: list[Evaluation] = []
-    with progress(description, total=len(split), unit="photos") as bar:
-        for start in range(0, len(split), batch):
-            parts.append(_evaluate_batch(run, split, start, batch, ties))
-            bar.advance(parts[-1].photos)
-    return Evaluation(
-        labels=np.concatenate([part.labels for part in parts]),
-        top1=np.concatenate([part.top1 for part in parts]),
-        top5=np.concatenate([part.top5 for part in parts]),
-        losses=np.concatenate([part.losses for part in parts]),
-    )
+    mesh = mesh or Mesh()
+    mine = np.arange(len(split))[mesh.part(len(split))]
+    chunks = [mine[start : start + batch] for start in range(0, len(mine), batch)]
+    found = [_EMPTY]
+    bar = progress(description, total=len(mine), unit="photos", shown=mesh.first)
+    with mesh.agreed(), bar as shown:
+        for chunk, photos in zip(chunks, ahead(split.photos, chunks), strict=True):
+            found.append(_judged(run(photos), split.labels[chunk], ties))
+            shown.advance(len(chunk))
+    # Columns of one network have the same answers: one process of them counts.
+    return _joined(mesh.gather(_joined(found))[:: mesh.columns])
 
 
 def check_input(config: InputConfig, dataset: Dataset, *, name: str) -> None:
@@ -122,6 +128,19 @@ def check_input(config: InputConfig, dataset: Dataset, *, name: str) -> None:
                 f"{name} takes photos prepared with --{field} {wanted}, and {dataset.path} was "
                 f"prepared with --{field} {found}: prepare them again."
             )
+
+
+def check_classes(config: NetworkConfig, dataset: Dataset) -> None:
+    """The network must have an output for each class of the data set, and no more.
+
+    Raises:
+        AlexNetError: it has not.
+    """
+    if len(dataset.labels) != config.classes:
+        raise AlexNetError(
+            f"network.classes is {config.classes} and {dataset.path} has "
+            f"{len(dataset.labels)} classes."
+        )
 
 
 def check_labels(artifact: Sequence[Label], data: Sequence[Label]) -> None:
@@ -143,13 +162,26 @@ def check_labels(artifact: Sequence[Label], data: Sequence[Label]) -> None:
             )
 
 
-def _evaluate_batch(run: Run, split: Split, start: int, batch: int, ties: Ties) -> Evaluation:
-    chosen = np.arange(start, min(start + batch, len(split)))
-    labels = split.labels[chosen]
-    probabilities = run(split.photos(chosen))
+def _judged(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int64], ties: Ties
+) -> Evaluation:
     return Evaluation(
         labels=labels,
         top1=top_k_correct(probabilities, labels, 1, ties=ties),
         top5=top_k_correct(probabilities, labels, 5, ties=ties),
         losses=cross_entropy(probabilities, labels),
     )
+
+
+def _joined(parts: Sequence[Evaluation]) -> Evaluation:
+    return Evaluation(
+        labels=np.concatenate([part.labels for part in parts]),
+        top1=np.concatenate([part.top1 for part in parts]),
+        top5=np.concatenate([part.top5 for part in parts]),
+        losses=np.concatenate([part.losses for part in parts]),
+    )
+
+
+_EMPTY = Evaluation(
+    labels=np.empty(0, np.int64), top1=np.empty(0), top5=np.empty(0), losses=np.empty(0)
+)

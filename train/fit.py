@@ -1,154 +1,49 @@
-"""Training in one process: epochs of crops through the network, validated, saved, resumable."""
+"""A whole run: epochs, validation, checkpoints, and what is said and written of them."""
 
 from __future__ import annotations
 
-import math
-import time
-from dataclasses import fields
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor
 
-from alexnet.classifier import Classifier
-from alexnet.config import Views
-from alexnet.console import log, progress
+from alexnet.console import Progress, log, progress
 from alexnet.errors import AlexNetError
-from alexnet.network import AlexNet
-from alexnet.views import Crops
-from train.augment import color_shift, draw_crops, rescaled
+from train.board import Board
 from train.dataset import Dataset
-from train.evaluate import check_input, evaluate
-from train.minibatch import CROPS, DROPOUT, INIT, Minibatch, minibatches, random_stream
-from train.optimizer import optimizer_for, scale_rates
+from train.evaluate import check_classes, check_input
+from train.mesh import Mesh
 from train.recipe import RunConfig
+from train.report import epoch_line, exchange_figures, exchange_line
 from train.run import RunFolder, TrainingState
-from train.schedule import Schedule
+from train.schedule import rates
+from train.trainer import Trainer, TrainingError
 
 
-class TrainingError(AlexNetError):
-    """A run that can't go on."""
+@dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """How a run is carried out; nothing here changes its weights."""
 
-
-class Trainer:
-    """A network in training, with everything that a step changes."""
-
-    def __init__(self, config: RunConfig, dataset: Dataset):
-        self.config = config
-        self.dataset = dataset
-        recipe = config.recipe
-        self.network_config = config.config
-        network = AlexNet(self.network_config).initialise(random_stream(config.seed, INIT))
-        # Photos come with their channels last; kept so, a step on CPUs takes 0.6 of the time.
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.mean = dataset.mean if config.input.has_mean_image else None
-        self.input = Crops(config.input, self.mean)
-        self.optimizer = optimizer_for(self.network, recipe)
-        self.schedule = Schedule(recipe.schedule)
-        self.epoch = 0
-        """Epochs that are over."""
-
-    def train_epoch(self) -> dict[str, float]:
-        """Every training photo once; the running loss and top-1 error, and photos per second."""
-        recipe, split = self.config.recipe, self.dataset.split("train")
-        self.network.train()
-        scale_rates(self.optimizer, self.schedule.factor)
-        epoch, seen, loss_sum, wrong = self.epoch + 1, 0, 0.0, 0
-        started = time.perf_counter()
-        with progress(f"Epoch {epoch}", total=len(split), unit="photos") as bar:
-            stream = minibatches(split, batch=recipe.batch, seed=self.config.seed, epoch=epoch)
-            for step, minibatch in enumerate(stream):
-                loss, errors = self._step(minibatch, epoch=epoch, step=step)
-                count = len(minibatch.labels)
-                seen, loss_sum, wrong = seen + count, loss_sum + loss * count, wrong + errors
-                bar.advance(count)
-                bar.note(f"loss {loss_sum / seen:.3f} error {wrong / seen:.3f}")
-        self.epoch = epoch
-        seconds = time.perf_counter() - started
-        return {
-            "train_loss": loss_sum / seen,
-            "train_error": wrong / seen,
-            "photos_per_second": seen / seconds,
-            "seconds": seconds,
-        }
-
-    def crops(self, minibatch: Minibatch, generator: torch.Generator) -> Tensor:
-        """The network's input for a minibatch: a random crop of each photo, with colour noise."""
-        recipe, count = self.config.recipe, len(minibatch.labels)
-        draw = draw_crops(
-            count, self.config.input, generator=generator, shared_by=recipe.crops_shared_by
-        )
-        shift = None
-        if recipe.noise.coefficient:
-            factors = torch.randn(count, 3, generator=generator)
-            shift = color_shift(factors, self.dataset.color_pca, recipe.noise)
-        crops = self.input.each(
-            minibatch.photos, draw.y, draw.x, mirrored=draw.mirrored, shift=shift
-        )
-        return rescaled(crops, recipe.noise)
-
-    def validate(self, views: Views = "centre") -> dict[str, float]:
-        """Loss, top-1 and top-5 error on the validation photos."""
-        self.network.eval()
-        classifier = Classifier(self.network_config, self.network, self.mean, views=views)
-
-        def run(photos: NDArray[np.uint8]) -> NDArray[np.float32]:
-            with torch.inference_mode():
-                probabilities: NDArray[np.float32] = classifier(torch.from_numpy(photos)).numpy()
-            return probabilities
-
-        words = "Validating" if views == "centre" else "Validating, ten views"
-        # The network gets every view of a minibatch at once.
-        batch = max(1, self.config.recipe.batch // len(classifier.views))
-        result = evaluate(run, self.dataset.split("val"), batch=batch, description=words)
-        return {
-            "val_loss": result.loss,
-            "val_top1_error": result.top1_error,
-            "val_top5_error": result.top5_error,
-        }
-
-    def state(self) -> TrainingState:
-        """All that is needed to go on from here to the same weights."""
-        weights = dict(self.network.state_dict())
-        velocities = {
-            name: self.optimizer.state[weight]["velocity"]
-            for name, weight in self.network.named_parameters()
-            if "velocity" in self.optimizer.state[weight]
-        }
-        schedule = {f.name: getattr(self.schedule, f.name) for f in fields(self.schedule)}
-        del schedule["config"]
-        return TrainingState(weights, velocities, schedule, self.epoch)
-
-    def restore(self, state: TrainingState) -> None:
-        """Go back to a saved state."""
-        self.network.load_state_dict(dict(state.weights))
-        for name, weight in self.network.named_parameters():
-            if name in state.velocities:
-                self.optimizer.state[weight]["velocity"] = state.velocities[name]
-        self.schedule = Schedule(self.config.recipe.schedule, **state.progress)
-        self.epoch = state.epoch
-
-    def _step(self, minibatch: Minibatch, *, epoch: int, step: int) -> tuple[float, int]:
-        seed = self.config.seed
-        crops = self.crops(minibatch, random_stream(seed, CROPS, epoch, step))
-        # Dropout draws from PyTorch's own generator: with a seed per step, each step is repeatable.
-        torch.manual_seed(random_stream(seed, DROPOUT, epoch, step).initial_seed())
-        logits = self.network(crops)
-        loss = F.cross_entropy(logits, minibatch.labels)
-        if not math.isfinite(loss.item()):
-            raise TrainingError(
-                f"The loss became {loss.item()} in epoch {epoch}, step {step + 1}, at a learning "
-                f"rate of {self.optimizer.param_groups[0]['lr']:g}: start again with a lower "
-                "recipe.lr. The state after the last whole epoch is kept."
-            )
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        return loss.item(), int((logits.argmax(1) != minibatch.labels).sum())
+    command: str = ""
+    resume: bool = False
+    max_steps: int | None = None
+    """The run ends after so many steps in all, in the middle of an epoch if need be."""
+    store: torch.dtype = torch.float32
+    """How the finished model's weights are stored."""
+    workers: int = 0
+    """Processes that decode photos for each training process; 0: a thread does."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints within an epoch; every epoch ends with one, too."""
+    keep: int = 3
+    """Checkpoints that are kept."""
+    log_every: int = 50
+    """Steps between lines of steps.jsonl."""
+    tensorboard: bool = False
 
 
 def fit(
@@ -156,62 +51,213 @@ def fit(
     dataset: Dataset,
     out: Path,
     *,
-    resume: bool,
-    command: str,
-    store: torch.dtype = torch.float32,
+    options: FitOptions,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
-    """Train until the schedule or the recipe's epochs end; write `out`/model.safetensors.
+    """Train until the schedule, the recipe's epochs or `max_steps` end; write the model.
 
-    Its weights are stored as `store`. It is measured with one view and with ten before that.
-
-    After every epoch the run's state is saved, so that a killed run continues from there with
-    `resume` to the weights that it would have reached.
+    The finished network is measured with one view and with ten, and written to
+    `out`/model.safetensors. A run that was killed or stopped continues with `resume` to the weights
+    that it would have reached. SIGTERM ends it after the step that is under way.
 
     Returns:
-        The last epoch's metrics, and `ten_views`: loss and errors of the finished network.
+        The last epoch's metrics, and `ten_views`: loss and errors of the finished network. Of a run
+        that SIGTERM ended: `stopped` and the checkpoint from which it will go on.
 
     Raises:
-        AlexNetError: the data do not fit the config, `out` holds another run, or the loss is no
-            longer finite.
+        AlexNetError: the data do not fit the config, `out` holds another run, a process was lost,
+            or the loss is no longer finite.
     """
-    check_input(config.input, dataset, name=f"The preset {config.preset}")
-    _check_data(config, dataset)
-    folder = RunFolder(out)
-    trainer = Trainer(config, dataset)
-    if resume and folder.has_state():
-        trainer.restore(folder.resume(config, dataset))
-        log(f"{out}: continuing after epoch {trainer.epoch}.")
-    else:
-        folder.start(config, dataset, command=command)
-    metrics = folder.last_metrics()
-    while trainer.epoch < config.recipe.epochs and not trainer.schedule.finished:
-        factor = trainer.schedule.factor
-        metrics = {"epoch": trainer.epoch + 1, "lr": config.recipe.lr * factor}
-        metrics |= trainer.train_epoch() | trainer.validate()
-        trainer.schedule.after_epoch(metrics["val_top1_error"])
-        folder.add_metrics(metrics)
-        folder.save_state(trainer.state())
-        log(
-            f"epoch {metrics['epoch']:3d}  lr {metrics['lr']:.2g}  "
-            f"train loss {metrics['train_loss']:.4f} error {metrics['train_error']:.4f}  "
-            f"val loss {metrics['val_loss']:.4f} top-1 error {metrics['val_top1_error']:.4f} "
-            f"top-5 {metrics['val_top5_error']:.4f}  {metrics['photos_per_second']:.0f} photos/s"
-        )
-    metrics["ten_views"] = trainer.validate("ten")
-    folder.save_model(
-        trainer.network_config, trainer.network, dataset, metrics=metrics, store=store
-    )
-    return metrics
+    run = _Run(config, dataset, out, options=options, mesh=mesh or Mesh())
+    try:
+        return run.go()
+    except TrainingError as error:
+        if not run.mesh.first:  # it is raised in every process
+            raise SystemExit(1) from error
+        raise TrainingError(f"{error} {run.last_good()}") from error
 
 
-def _check_data(config: RunConfig, dataset: Dataset) -> None:
+class _Run:
+    def __init__(
+        self, config: RunConfig, dataset: Dataset, out: Path, *, options: FitOptions, mesh: Mesh
+    ):
+        self.config, self.dataset, self.options, self.mesh = config, dataset, options, mesh
+        self.folder = RunFolder(out, keep=options.keep)
+        self.board: Board | None = None
+        with mesh.agreed():
+            if options.tensorboard:
+                Board.check()
+            check_input(config.input, dataset, name=f"The preset {config.preset}")
+            check_classes(config.network, dataset)
+            _check_data(dataset)
+            self.trainer = Trainer(config, dataset, mesh=mesh, workers=options.workers)
+        state = None
+        with mesh.agreed():
+            if mesh.first:
+                state = self._begin()
+        self._restore(state)
+        with mesh.agreed():
+            if mesh.first and options.tensorboard:
+                self.board = Board(out, step=self._steps_done)
+
+    def go(self) -> dict[str, Any]:
+        """Train, measure, write."""
+        trainer, metrics = self.trainer, self.folder.last_metrics()
+        with _sigterm(trainer):
+            while not trainer.finished and not self._enough:
+                metrics = self._epoch()
+                if trainer.stopping:
+                    return {"stopped": "SIGTERM", "checkpoint": str(self._save())}
+        if trainer.done and "steps" not in metrics:  # it had ended here before
+            metrics = self._end_epoch(self._figures(self._lr))
+        metrics["ten_views"] = trainer.validate("ten")
+        state = trainer.state()
+        with self.mesh.agreed():
+            if self.mesh.first:
+                self.folder.save_model(
+                    trainer.network_config,
+                    state.weights,
+                    self.dataset,
+                    metrics=metrics,
+                    store=self.options.store,
+                )
+        if self.board is not None:
+            self.board.close()
+        return metrics
+
+    def last_good(self) -> str:
+        """The sentence that names the newest checkpoint."""
+        found = self.folder.checkpoints()
+        return f"The last good checkpoint is {found[0]}." if found else "No checkpoint was written."
+
+    @property
+    def _steps_done(self) -> int:
+        return self.trainer.epoch * self.trainer.loader.steps + self.trainer.done
+
+    @property
+    def _enough(self) -> bool:
+        """Whether --max-steps are done."""
+        return self.options.max_steps is not None and self._steps_done >= self.options.max_steps
+
+    @property
+    def _lr(self) -> float:
+        """The weights' rate of the coming step."""
+        trainer = self.trainer
+        cuts = trainer.schedule.done_cuts
+        return rates(self.config.recipe, trainer.moment, cuts=cuts).weights
+
+    def _figures(self, lr: float) -> dict[str, Any]:
+        """What the epoch that has begun came to so far."""
+        return {"epoch": self.trainer.epoch + 1, "lr": lr} | self.trainer.sums.figures()
+
+    def _epoch(self) -> dict[str, Any]:
+        """Train on what is left of an epoch and, unless the run is to stop, validate and save."""
+        trainer, steps = self.trainer, self.trainer.loader.steps
+        begun, seconds, lr = trainer.done, trainer.sums.seconds, self._lr
+        if trainer.exchange is not None:
+            trainer.exchange.traffic.clear()
+        words = f"Epoch {trainer.epoch + 1}"
+        with progress(words, total=steps, unit="steps", shown=self.mesh.first) as bar:
+            bar.advance(begun)
+            for _ in trainer.steps():
+                self._note(bar)
+                if trainer.stopping or self._enough:
+                    break
+                if trainer.done % self.options.checkpoint_every == 0 and trainer.done < steps:
+                    self._save()
+        trainer.settle()
+        self._note(bar)
+        if trainer.stopping:
+            return {}
+        metrics = self._figures(lr)
+        if trainer.exchange is not None and trainer.done > begun:
+            metrics |= exchange_figures(
+                trainer.exchange.traffic,
+                steps=trainer.done - begun,
+                seconds=trainer.sums.seconds - seconds,
+            )
+        return self._end_epoch(metrics)
+
+    def _end_epoch(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Validate; note and save the epoch, or the part of it before --max-steps."""
+        trainer = self.trainer
+        trainer.check()  # before anything is measured or noted
+        metrics |= trainer.validate()
+        if trainer.done == trainer.loader.steps:
+            trainer.end_epoch(metrics["val_top1_error"])
+        else:
+            metrics["steps"] = trainer.done
+        with self.mesh.agreed():
+            if self.mesh.first:
+                self.folder.add_metrics(metrics)
+        if self.mesh.first:
+            log(epoch_line(metrics))
+            if "exchanges" in metrics:
+                log(exchange_line(metrics))
+        if self.board is not None:
+            self.board.add(metrics, step=self._steps_done)
+        self._save()
+        return metrics
+
+    def _note(self, bar: Progress) -> None:
+        """Show and write the steps whose losses are known by now."""
+        trainer = self.trainer
+        for report in trainer.drain():
+            bar.advance(1)
+            bar.note(trainer.sums.words())
+            number = (report.epoch - 1) * trainer.loader.steps + report.step
+            if self.mesh.first and number % self.options.log_every == 0:
+                self.folder.add_step(vars(report))
+                if self.board is not None:
+                    self.board.add({"loss": report.loss, "lr": report.lr}, step=number)
+
+    def _save(self) -> Path | None:
+        """Write a checkpoint; its path in the first process."""
+        self.trainer.check()
+        state, path = self.trainer.state(), None
+        with self.mesh.agreed():
+            if self.mesh.first:
+                path = self.folder.save_state(state)
+        return path
+
+    def _begin(self) -> TrainingState | None:
+        """Start the run's folder, or read where it stopped."""
+        if self.options.resume and self.folder.checkpoints():
+            state = self.folder.resume(self.config, self.dataset)
+            steps = f" and {state.step} steps" if state.step else ""
+            log(f"{self.folder.path}: continuing after epoch {state.epoch}{steps}.")
+            return state
+        self.folder.start(self.config, self.dataset, command=self.options.command)
+        return None
+
+    def _restore(self, state: TrainingState | None) -> None:
+        """Give every process the state that the first one read."""
+        facts = None if state is None else state.facts()
+        facts = self.mesh.from_first(facts)
+        if facts is None:
+            return
+        tensors = self.mesh.tensors_from_first({} if state is None else state.tensors())
+        self.trainer.restore(TrainingState.of(tensors, facts))
+
+
+@contextmanager
+def _sigterm(trainer: Trainer) -> Iterator[None]:
+    """Let SIGTERM end the run after a step; schedulers that lose patience send SIGKILL."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        trainer.stop_asked = True
+
+    before = signal.signal(signal.SIGTERM, ask)
+    try:
+        yield
+    finally:
+        if not trainer.stopping:  # else the process ends by itself, however often it is asked
+            signal.signal(signal.SIGTERM, before)
+
+
+def _check_data(dataset: Dataset) -> None:
     if not dataset.count("val"):
         raise AlexNetError(
             f"{dataset.path} has no validation photos, and the schedule needs them: prepare it "
             "with --val or a --val-fraction."
-        )
-    if len(dataset.labels) != config.network.classes:
-        raise AlexNetError(
-            f"network.classes is {config.network.classes} and {dataset.path} has "
-            f"{len(dataset.labels)} classes."
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from train.recipe import Recipe
+from train.schedule import Rates
 
 
 class SGD(torch.optim.Optimizer):
@@ -18,22 +20,28 @@ class SGD(torch.optim.Optimizer):
     then acts on new gradients only. Outside (torch.optim.SGD): `v <- m v + g + d w`,
     `w <- w - lr v`. The two are equal while the rate is constant.
 
-    A group whose rate is 0 is skipped altogether: no decay, no drift, its velocity kept
-    [S weights.cu:148].
+    With `zero_lr_skips`, a group whose rate is 0 is left alone altogether: no decay, no drift, its
+    velocity kept [S weights.cu:148].
     """
 
     def __init__(
-        self, groups: list[dict[str, Any]], *, momentum: float, lr_in_velocity: bool = True
+        self,
+        groups: list[dict[str, Any]],
+        *,
+        momentum: float,
+        lr_in_velocity: bool = True,
+        zero_lr_skips: bool = True,
     ):
         """`groups`: dictionaries with `params`, `lr` and `weight_decay`."""
         super().__init__(groups, {"momentum": momentum, "lr_in_velocity": lr_in_velocity})
+        self._zero_lr_skips = zero_lr_skips
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One update of every parameter that has a gradient."""
         loss = None if closure is None else closure()
         for group in self.param_groups:
-            if group["lr"] == 0:
+            if group["lr"] == 0 and self._zero_lr_skips:
                 continue
             for weight in group["params"]:
                 if weight.grad is not None:
@@ -58,26 +66,31 @@ class SGD(torch.optim.Optimizer):
 
 
 def optimizer_for(network: nn.Module, recipe: Recipe) -> SGD:
-    """The recipe's optimizer: one group for weights, one for biases, each with its own rate."""
-    named = list(network.named_parameters())
+    """The recipe's optimizer: weights and biases in groups, conv1's apart, named as in `Rates`."""
     groups = [
         {
-            "params": [p for name, p in named if name.split(".")[-1] != "bias"],
-            "lr": recipe.lr,
-            "base_lr": recipe.lr,
-            "weight_decay": recipe.weight_decay,
-        },
-        {
-            "params": [p for name, p in named if name.split(".")[-1] == "bias"],
-            "lr": recipe.bias_lr,
-            "base_lr": recipe.bias_lr,
-            "weight_decay": recipe.weight_decay if recipe.bias_decay else 0.0,
-        },
+            "name": f"conv1_{kind}" if conv1 else kind,
+            "params": [
+                parameter
+                for name, parameter in network.named_parameters()
+                if name.startswith("conv1.") == conv1
+                and (name.split(".")[-1] == "bias") == (kind == "biases")
+            ],
+            "lr": recipe.lr if kind == "weights" else recipe.bias_lr,
+            "weight_decay": recipe.weight_decay if kind == "weights" or recipe.bias_decay else 0.0,
+        }
+        for kind in ("weights", "biases")
+        for conv1 in (True, False)
     ]
-    return SGD(groups, momentum=recipe.momentum, lr_in_velocity=recipe.lr_in_velocity)
+    return SGD(
+        groups,
+        momentum=recipe.momentum,
+        lr_in_velocity=recipe.lr_in_velocity,
+        zero_lr_skips=recipe.zero_lr_skips,
+    )
 
 
-def scale_rates(optimizer: SGD, factor: float) -> None:
-    """Set every group's rate to `factor` times what the recipe starts with."""
+def set_rates(optimizer: SGD, rates: Rates) -> None:
+    """Give every group its rate."""
     for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * factor
+        group["lr"] = asdict(rates)[group["name"]]

@@ -2,19 +2,22 @@
 
     config.json        the run's config, data and command
     metrics.jsonl      one line an epoch
-    state.safetensors  weights, velocities and schedule after the last whole epoch
+    steps.jsonl        the loss of every so many steps
+    checkpoints/       weights, velocities and schedule; the newest few, named by epoch and step
+    tensorboard/       the same figures for TensorBoard, where they were asked for
     model.safetensors  the finished checkpoint
 
-Every file but metrics.jsonl is replaced as a whole, so that a killed run leaves the state of its
-last whole epoch. Lines are appended to metrics.jsonl; one that was cut short is dropped.
+Checkpoints are written as a whole before an older one is removed, so that a killed run or a full
+disk leaves the last good one. Lines are appended to the .jsonl files; one that was cut short is
+dropped.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,10 @@ from torch import Tensor
 
 from alexnet.checkpoint import Checkpoint, read_tensors, save_checkpoint, write_tensors
 from alexnet.config import Config
+from alexnet.console import log
 from alexnet.errors import AlexNetError
-from alexnet.files import write_json, write_text
+from alexnet.files import naming, write_json, write_text
 from alexnet.machine import versions
-from alexnet.network import AlexNet
 from alexnet.settings import SettingsError, from_dict, to_dict
 from train.dataset import Dataset
 from train.recipe import RunConfig
@@ -36,37 +39,67 @@ class RunError(AlexNetError):
     """A run folder that can't be started or continued."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingState:
-    """What a run needs to go on after a whole epoch, beside its config."""
+    """What a run needs to go on from a step, beside its config."""
 
     weights: Mapping[str, Tensor]
     velocities: Mapping[str, Tensor]
     progress: Mapping[str, Any]
     """Of the schedule: its fields beside its config, which is the run's."""
     epoch: int
+    """Whole epochs."""
+    step: int = 0
+    """Steps of the next."""
+    sums: Mapping[str, Any] = field(default_factory=dict)
+    """What has been added up in them."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and velocities under one roof."""
+        found = {f"weights.{name}": w for name, w in self.weights.items()}
+        return found | {f"velocities.{name}": v for name, v in self.velocities.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """Everything else, as JSON values."""
+        return {name: getattr(self, name) for name in ("epoch", "step", "progress", "sums")}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> TrainingState:
+        """The inverse of `tensors` and `facts`.
+
+        Raises:
+            KeyError: a fact is missing.
+        """
+        return cls(
+            weights=_under("weights.", tensors),
+            velocities=_under("velocities.", tensors),
+            **{name: facts[name] for name in ("epoch", "step", "progress", "sums")},
+        )
 
 
 class RunFolder:
-    """Reads and writes the files of one run."""
+    """Reads and writes the files of one run; keeps the newest `keep` checkpoints."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, keep: int = 3):
         self.path = path
+        self.keep = keep
         self._config = path / "config.json"
         self._metrics = path / "metrics.jsonl"
-        self._state = path / "state.safetensors"
+        self._steps = path / "steps.jsonl"
 
-    def has_state(self) -> bool:
-        """Whether an epoch of an earlier start was saved here."""
-        return self._state.is_file()
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints, newest first."""
+        found = (self.path / "checkpoints").glob("epoch-*.safetensors")
+        # Numbers of steps may have more digits than others.
+        return sorted(found, key=lambda path: (path.name[:10], len(path.name), path), reverse=True)
 
     def start(self, config: RunConfig, dataset: Dataset, *, command: str) -> None:
         """Begin a run in an empty folder.
 
         Raises:
-            RunError: a run with a saved state is here already.
+            RunError: a run with a checkpoint is here already.
         """
-        if self.has_state():
+        if self.checkpoints():
             raise RunError(
                 f"{self.path} holds a run already: continue it with --resume, or name another "
                 "folder with --out."
@@ -74,9 +107,10 @@ class RunFolder:
         facts = {"run": to_dict(config), "data": _facts_of(dataset), "command": command}
         write_json(self._config, facts | {"versions": versions("torch")})
         write_text(self._metrics, "")
+        write_text(self._steps, "")
 
     def resume(self, config: RunConfig, dataset: Dataset) -> TrainingState:
-        """The state of the last whole epoch; metrics of later, unfinished epochs are dropped.
+        """The newest checkpoint that can be read; metrics of later steps are dropped.
 
         Raises:
             RunError: the run was started with another config or other photos, or its files can't
@@ -99,33 +133,43 @@ class RunFolder:
                 f"{self.path} was started with other settings of {changed}: resume it with the "
                 "options it was started with."
             )
-        state = self._load_state()
-        lines = [line for line in self._metrics_lines() if line["epoch"] <= state.epoch]
-        write_text(self._metrics, "".join(f"{json.dumps(line)}\n" for line in lines))
+        state = self._newest_state()
+        for part in (self.path / "checkpoints").glob(".*.part"):
+            part.unlink()  # a killed run was writing it
+        _keep_lines(self._metrics, lambda line: line["epoch"] <= state.epoch)
+        last = (state.epoch + 1, state.step)
+        _keep_lines(self._steps, lambda line: (line["epoch"], line["step"]) <= last)
         return state
 
     def add_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Append one epoch's line."""
-        with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(metrics) + "\n")
+        _append(self._metrics, metrics)
+
+    def add_step(self, figures: Mapping[str, Any]) -> None:
+        """Append one step's line."""
+        _append(self._steps, figures)
 
     def last_metrics(self) -> dict[str, Any]:
-        """The last whole line, or nothing before the first epoch."""
-        lines = self._metrics_lines()
+        """The last whole epoch's line, or nothing before the first."""
+        lines = _lines(self._metrics)
         return lines[-1] if lines else {}
 
-    def save_state(self, state: TrainingState) -> None:
-        """Keep `state` as the place to continue from."""
-        tensors = {f"weights.{name}": w for name, w in state.weights.items()}
-        tensors |= {f"velocities.{name}": v for name, v in state.velocities.items()}
-        facts = {"epoch": state.epoch, "progress": dict(state.progress)}
-        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        write_tensors(self._state, contiguous, {"state": json.dumps(facts)})
+    def save_state(self, state: TrainingState) -> Path:
+        """Keep `state` as the place to continue from; the oldest checkpoint may go."""
+        name = f"epoch-{state.epoch:04}-step-{state.step:06}.safetensors"
+        path = self.path / "checkpoints" / name
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in state.tensors().items()}
+        write_tensors(path, tensors, {"state": json.dumps(state.facts())})
+        # One that can't be read may have a later name: it does not drive out this one.
+        others = [other for other in self.checkpoints() if other != path]
+        for old in others[self.keep - 1 :]:
+            old.unlink()
+        return path
 
     def save_model(
         self,
         config: Config,
-        network: AlexNet,
+        weights: Mapping[str, Tensor],
         dataset: Dataset,
         *,
         metrics: Mapping[str, Any],
@@ -152,7 +196,7 @@ class RunFolder:
         }
         checkpoint = Checkpoint(
             config=config,
-            weights=network.state_dict(),
+            weights=weights,
             labels=dataset.labels,
             mean=dataset.mean if config.input.has_mean_image else None,
             color_pca=dataset.color_pca,
@@ -170,28 +214,24 @@ class RunFolder:
             raise self._unreadable(self._config, "it does not hold run, data and command")
         return facts
 
-    def _metrics_lines(self) -> list[dict[str, Any]]:
-        """The whole lines: a killed run or a full disk may have cut the last one short."""
-        found: list[dict[str, Any]] = []
-        for line in self._metrics.read_text("utf-8").splitlines():
-            with suppress(ValueError):
-                found.append(json.loads(line))
-        return found
+    def _newest_state(self) -> TrainingState:
+        """A checkpoint that can't be read is passed over for the one before it."""
+        found = self.checkpoints()
+        for path in found[:-1]:
+            try:
+                return self._read(path)
+            except RunError:
+                log(f"{path} can't be read: the checkpoint before it is taken.")
+        return self._read(found[-1])
 
-    def _load_state(self) -> TrainingState:
+    def _read(self, path: Path) -> TrainingState:
         try:
-            tensors, metadata = read_tensors(self._state)
-            facts = json.loads(metadata["state"])
-            return TrainingState(
-                weights=_under("weights.", tensors),
-                velocities=_under("velocities.", tensors),
-                progress=facts["progress"],
-                epoch=facts["epoch"],
-            )
+            tensors, metadata = read_tensors(path)
+            return TrainingState.of(tensors, json.loads(metadata["state"]))
         except KeyError as error:
-            raise self._unreadable(self._state, f"it lacks {error}") from error
+            raise self._unreadable(path, f"it lacks {error}") from error
         except ValueError as error:
-            raise self._unreadable(self._state, error) from error
+            raise self._unreadable(path, error) from error
 
     def _unreadable(self, file: Path, reason: object) -> RunError:
         return RunError(
@@ -208,6 +248,26 @@ def _facts_of(dataset: Dataset) -> dict[str, Any]:
         "classes": len(dataset.labels),
         "photos_sha256": dataset.facts["photos_sha256"],
     }
+
+
+def _append(path: Path, figures: Mapping[str, Any]) -> None:
+    with naming(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(figures) + "\n")
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines: a killed run or a full disk may have cut the last one short."""
+    found: list[dict[str, Any]] = []
+    if path.is_file():
+        for line in path.read_text("utf-8").splitlines():
+            with suppress(ValueError):
+                found.append(json.loads(line))
+    return found
+
+
+def _keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    lines = [line for line in _lines(path) if wanted(line)]
+    write_text(path, "".join(f"{json.dumps(line)}\n" for line in lines))
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

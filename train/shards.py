@@ -9,8 +9,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alexnet.config import InputConfig
-from alexnet.files import atomic_path, sha256_of
+from alexnet.files import atomic_path, naming, sha256_of
 from alexnet.photo import PhotoError, load_photo
 from train.archives import Member, Rejection, SourceError
 from train.catalogue import Item
@@ -113,23 +112,13 @@ def _read(member: Member) -> bytes:
             code="file_too_large",
         )
     try:
-        with _naming(member.path), Path(member.path).open("rb", buffering=0) as file:
+        with naming(member.path), Path(member.path).open("rb", buffering=0) as file:
             data = os.pread(file.fileno(), member.length, member.offset)
     except PermissionError as error:
         raise PhotoError("This file may not be read.", code="unreadable_file") from error
     if len(data) != member.length:
         raise SourceError(f"{member.path} was changed while it was read: run the command again.")
     return data
-
-
-@contextmanager
-def _naming(path: str | Path) -> Iterator[None]:
-    """Say which file an error of the disk is about."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
 
 
 @dataclass(kw_only=True)
@@ -178,7 +167,7 @@ def write_shard(
     verbatim, key = 0, first
     sums = np.zeros((size, size, 3), dtype=np.int64)
     products = np.zeros((3, 3), dtype=np.int64)
-    with _naming(path), tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with naming(path), tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for items, batch in batches:
             for item, photo in zip(items, batch.photos, strict=True):
                 if isinstance(photo, Rejection):

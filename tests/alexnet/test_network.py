@@ -5,12 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from alexnet.config import (
     PRESETS,
     ConvConfig,
-    DropoutConfig,
     caffe,
     mini,
     net145,
@@ -18,7 +16,7 @@ from alexnet.config import (
     torchvision,
 )
 from alexnet.lrn.reference import local_response_norm
-from alexnet.network import AlexNet, Dropout
+from alexnet.network import AlexNet
 from alexnet.views import Crops, views_of
 from tests.alexnet import plain
 from tests.models import narrow, real_pixels
@@ -147,46 +145,6 @@ def test_normalisation_of_map_47_crosses_the_columns_in_caffe_only(config, reach
     lrn = config.network.convs[0].lrn
     found = changed(lambda maps: local_response_norm(maps, lrn, columns=2), positive(96, 4, 4), 47)
     assert found.nonzero().flatten().tolist() == reached
-
-
-# F.10: dropout
-
-
-def test_dropout_of_2012_drops_without_rescaling_and_halves_in_use():
-    dropout = Dropout(DropoutConfig())
-    values = torch.rand(100_000) + 0.5
-    dropped = dropout.train()(values)
-    kept = dropped != 0
-    assert torch.equal(dropped[kept], values[kept])
-    assert dropped.mean().item() == pytest.approx(values.mean().item() / 2, rel=0.02)
-    assert not torch.equal(dropped, dropout(values))
-    used = dropout.eval()(values)
-    assert torch.equal(used, values / 2)
-    assert torch.equal(used, dropout(values))
-
-
-def test_inverted_dropout_doubles_survivors_and_leaves_use_alone():
-    dropout = Dropout(DropoutConfig(scaled="in_training"))
-    values = torch.rand(100_000) + 0.5
-    dropped = dropout.train()(values)
-    kept = dropped != 0
-    torch.testing.assert_close(dropped[kept], 2 * values[kept])
-    assert kept.float().mean().item() == pytest.approx(0.5, abs=0.01)
-    assert torch.equal(dropout.eval()(values), values)
-
-
-@pytest.mark.parametrize(("name", "steady"), [("paper", False), ("torchvision", True)])
-def test_dropout_of_inputs_leaves_the_features_of_fc7_whole(name, steady):
-    """With outputs dropped, fc7 loses none of its own values either: features come before."""
-    network = AlexNet(narrow(name)).initialise(torch.Generator().manual_seed(0)).train()
-    side = network.config.input.crop
-    crops = 50 * torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    logits, features = network.forward_features(crops)
-    again, features_again = network.forward_features(crops)
-    assert not torch.equal(features, features_again)  # fc6's values, or its inputs, are dropped
-    whole = torch.equal(F.linear(features, network.fc8.weight, network.fc8.bias), logits)
-    assert whole == steady
-    assert not torch.equal(logits, again)
 
 
 # F.14: fresh weights

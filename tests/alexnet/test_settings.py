@@ -6,7 +6,8 @@ import pytest
 
 from alexnet.config import PRESETS, Config, LRNConfig, preset
 from alexnet.settings import SettingsError, from_dict, to_dict, with_settings
-from train.recipe import RunConfig, recipe
+from train.recipe import RunConfig
+from train.recipes import recipe
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -44,3 +44,31 @@ def test_onnx_runtime_gives_the_answers_of_the_cpu(checkpoint, tmp_path):
     write_onnx(load_checkpoint(path), graph)
     expected = open_backend(path).run(photos)
     np.testing.assert_allclose(open_backend(graph, device=DEVICE).run(photos), expected, atol=1e-5)
+
+
+def test_an_epoch_in_float64_gives_the_weights_of_the_cpu(tmp_path):
+    from PIL import Image
+
+    from train.mesh import Mesh
+    from train.prepare import prepare
+    from train.recipes import recipe, run_config
+    from train.trainer import Trainer
+
+    random = np.random.default_rng(0)
+    for name in ("grey", "green"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = random.integers(0, 200, (64, 64, 3), dtype=np.uint8)
+            pixels[..., 1] += 50 * (name == "green")
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    # Without dropout: a GPU draws other numbers than a CPU.
+    settings = ["recipe.dtype=float64", "recipe.batch=8", "network.dropout.rate=0"]
+    config = run_config("mini", recipe("net145"), classes=2, settings=settings)
+    dataset = prepare(str(tmp_path / "photos"), tmp_path / "data", input=config.input)
+    weights = []
+    for device in ("cpu", DEVICE):
+        trainer = Trainer(config, dataset, mesh=Mesh(device=torch.device(device)))
+        trainer.train_epoch()
+        weights.append(trainer.state().weights)
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name].cpu(), weight, rtol=0, atol=1e-9)

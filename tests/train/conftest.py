@@ -1,20 +1,111 @@
-"""Prepared data sets that several tests train on."""
+"""Data sets, commands and processes that several tests train with."""
 
+import json
+import multiprocessing
+import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
+
+# A thin mini: the same shape with few maps, so that an epoch takes a second.
+THIN = (
+    "--preset=mini",
+    *(f"--set=network.convs.{index}.maps=8" for index in range(5)),
+    "--set=network.fc6.units=16",
+    "--set=network.fc7.units=16",
+)
+# He's deviations for so few maps. With mini's own, whose layers see more, nothing is learnt.
+LIVELY = (
+    "--set=network.convs.1.init_std=0.14",
+    "--set=network.convs.2.init_std=0.17",
+    "--set=network.convs.3.init_std=0.24",
+    "--set=network.convs.4.init_std=0.24",
+    "--set=network.fc6.init_std=0.08",
+    "--set=network.fc7.init_std=0.35",
+    "--set=network.fc8_init_std=0.35",
+)
+# After so many seconds processes are taken to wait for each other for ever.
+PATIENCE = 120
 
 
-def run(*arguments, check=True):
-    """The real command, `alexnet-train ...`, as its own process."""
+def command(*arguments, processes=None, restarts=0):
+    """`alexnet-train ...` as a list of words, under torchrun if `processes` are given."""
+    start = [sys.executable, "-m"]
+    if processes:  # standalone: at a port of its own, so that two may run at a time
+        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        start += [f"--max-restarts={restarts}", "-m"]
+    return [*start, "train", *map(str, arguments)]
+
+
+def surroundings():
+    """The environment of processes that share two cores."""
+    path = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+
+
+def run(*arguments, check=True, processes=None, cwd=None):
+    """The real command, `alexnet-train ...`, as its own process, or processes under torchrun."""
     done = subprocess.run(
-        [sys.executable, "-m", "train", *map(str, arguments)], capture_output=True, text=True
+        command(*arguments, processes=processes),
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=surroundings() if processes else None,
+        timeout=PATIENCE,
     )
     assert not check or done.returncode == 0, done.stderr
     return done
+
+
+def lines(path):
+    """The lines of a .jsonl file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def newest(out):
+    """The tensors of a run's newest checkpoint: weights and velocities."""
+    return load_file(sorted((out / "checkpoints").glob("epoch-*"))[-1])
+
+
+def on_ranks(size, work, *, answers=None):
+    """What `work()` returns in each of `size` processes that form a group, by rank.
+
+    Only so many `answers` are waited for; a process that ends without one leaves None.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    waiting = context.Queue()
+    processes = [
+        context.Process(target=_rank, args=(rank, size, port, waiting, work))
+        for rank in range(size)
+    ]
+    for process in processes:
+        process.start()
+    found = {}
+    try:
+        for _ in range(answers or size):
+            rank, answer = waiting.get(timeout=PATIENCE)
+            found[rank] = answer
+    finally:
+        for process in processes:
+            process.join(timeout=10)
+            process.kill()
+    return [found.get(rank) for rank in range(size)]
+
+
+def _rank(rank, size, port, waiting, work):
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "OMP_NUM_THREADS": 1}
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in (place | where).items()})
+    waiting.put((rank, work()))
 
 
 @pytest.fixture(scope="session")

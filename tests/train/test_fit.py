@@ -1,32 +1,25 @@
+import functools
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 from PIL import Image
 
 from alexnet.checkpoint import load_checkpoint
-from tests.train.conftest import run
+from tests.train.conftest import THIN, lines, on_ranks, run
 from train.dataset import Dataset
-from train.minibatch import minibatches
+from train.mesh import open_mesh
+from train.recipes import recipe, run_config
+from train.trainer import Trainer, TrainingError
 
-# A thin mini: the same shape with few maps, so that an epoch takes a second.
-THIN = [
-    "--preset=mini",
-    *(f"--set=network.convs.{index}.maps=8" for index in range(5)),
-    "--set=network.fc6.units=16",
-    "--set=network.fc7.units=16",
-    "--set=recipe.batch=16",
-]
+SHORT = (*THIN, "--set=recipe.batch=16")  # three steps an epoch
 
 
 def fit(data, out, *options, check=True):
-    return run("fit", *THIN, "--data", data, "--out", out, *options, check=check)
+    return run("fit", *SHORT, "--data", data, "--out", out, *options, check=check)
 
 
 def weights(out):
@@ -34,7 +27,12 @@ def weights(out):
 
 
 def metrics(out):
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return lines(out / "metrics.jsonl")
+
+
+def checkpoints(out):
+    """The files that a run may go on from, the oldest first."""
+    return sorted(path.name for path in (out / "checkpoints").iterdir())
 
 
 def assert_same_weights(first, second):
@@ -81,9 +79,107 @@ def test_weights_stored_as_half_precision_take_half_the_room(left_alone, colors,
     assert sizes[0] - rest < 0.7 * (sizes[1] - rest)
 
 
-def test_the_same_seed_gives_the_same_weights(left_alone, colors, tmp_path):
-    fit(colors, tmp_path / "again", "--epochs", 4)
-    assert_same_weights(left_alone, tmp_path / "again")
+@pytest.fixture(scope="module")
+def stopped(colors, tmp_path_factory):
+    """The same, ended after the first step of its second epoch."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    fit(colors, out, "--epochs", 4, "--max-steps", 4, "--log-every", 1, "--tensorboard")
+    return out
+
+
+@pytest.fixture(scope="module")
+def resumed(stopped, colors, tmp_path_factory):
+    """The same, continued to the end."""
+    out = tmp_path_factory.mktemp("resumed") / "run"
+    shutil.copytree(stopped, out)
+    fit(colors, out, "--epochs", 4, "--resume", "--log-every", 1, "--tensorboard")
+    return out
+
+
+def test_a_run_that_ends_in_an_epoch_has_a_model_and_a_line_of_that_part(stopped):
+    assert [(line["epoch"], line.get("steps")) for line in metrics(stopped)] == [(1, None), (2, 1)]
+    assert load_checkpoint(stopped / "model.safetensors").provenance["epochs"] == 2
+    assert checkpoints(stopped) == [
+        "epoch-0001-step-000000.safetensors",
+        "epoch-0001-step-000001.safetensors",
+    ]
+
+
+def test_a_run_goes_on_in_the_middle_of_an_epoch_to_the_same_weights(left_alone, resumed):
+    assert_same_weights(left_alone, resumed)
+    assert [(line["epoch"], line.get("steps")) for line in metrics(resumed)] == [
+        (epoch, None) for epoch in (1, 2, 3, 4)
+    ]
+    for name in ("train_loss", "train_error", "val_loss", "val_top1_error", "lr"):
+        assert [line[name] for line in metrics(resumed)] == [
+            line[name] for line in metrics(left_alone)
+        ]
+
+
+def test_the_newest_three_checkpoints_are_kept(left_alone):
+    assert checkpoints(left_alone) == [f"epoch-000{n}-step-000000.safetensors" for n in (2, 3, 4)]
+
+
+def test_so_many_checkpoints_are_kept_as_were_asked_for(colors, tmp_path):
+    fit(colors, tmp_path / "run", "--epochs", 2, "--checkpoint-every", 1, "--keep", 2)
+    assert checkpoints(tmp_path / "run") == [
+        "epoch-0001-step-000002.safetensors",
+        "epoch-0002-step-000000.safetensors",
+    ]
+
+
+def test_a_checkpoint_that_was_cut_short_is_passed_over(stopped, left_alone, colors, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(stopped, out)
+    newest = out / "checkpoints" / checkpoints(out)[-1]
+    newest.write_bytes(newest.read_bytes()[:5000])
+    said = fit(colors, out, "--epochs", 4, "--resume").stderr.splitlines()
+    assert str(newest) in said[0]
+    assert "can't be read" in said[0]
+    assert said[1] == f"{out}: continuing after epoch 1."
+    assert_same_weights(left_alone, out)
+
+
+def test_steps_are_written_one_by_one(resumed):
+    steps = lines(resumed / "steps.jsonl")
+    assert [(step["epoch"], step["step"]) for step in steps] == [
+        (epoch, step) for epoch in (1, 2, 3, 4) for step in (1, 2, 3)
+    ]
+    assert all(step["photos"] == 16 for step in steps)
+    for number, line in enumerate(metrics(resumed)):
+        losses = [step["loss"] for step in steps[3 * number : 3 * number + 3]]
+        assert line["train_loss"] == pytest.approx(sum(losses) / 3, rel=1e-9)
+
+
+def test_tensorboard_reads_the_figures_of_steps_and_epochs(resumed):
+    pytest.importorskip("tensorboard", reason="the figures are read by tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(resumed / "tensorboard")).Reload()
+    found = {
+        tag: {e.step: e.value for e in events.Scalars(tag)} for tag in events.Tags()["scalars"]
+    }
+    steps, epochs = lines(resumed / "steps.jsonl"), metrics(resumed)
+    for number, step in enumerate(steps, 1):
+        assert found["training/loss"][number] == pytest.approx(step["loss"], rel=1e-6)
+    assert list(found["training/loss"]) == list(range(1, 13))
+    for tag in ("training/train_loss", "validation/val_loss", "validation/val_top1_error"):
+        for line in epochs:
+            value = line[tag.split("/")[1]]
+            assert found[tag][3 * line["epoch"]] == pytest.approx(value, rel=1e-6)
+
+
+def test_tensorboard_that_is_not_installed_is_a_sentence(colors, tmp_path):
+    code = "import sys; sys.modules['tensorboard'] = None; from train.cli import main; main()"
+    options = [*SHORT, "--tensorboard", "--data", str(colors), "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "fit", *options], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert 'tensorboard, which is not installed: run `pip install "alexnet[tensorboard]"`' in (
+        done.stderr
+    )
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_another_seed_gives_other_weights(left_alone, colors, tmp_path):
@@ -92,49 +188,41 @@ def test_another_seed_gives_other_weights(left_alone, colors, tmp_path):
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize("epochs_later", [0.3, 1.6])
-def test_a_run_killed_some_time_after_its_first_epoch_resumes_to_the_same_weights(
-    left_alone, colors, tmp_path, epochs_later
-):
-    seconds = [line["seconds"] for line in metrics(left_alone)]
-    out = tmp_path / "killed"
-    command = [sys.executable, "-m", "train", "fit", *THIN, "--epochs", "4"]
-    command += ["--data", str(colors), "--out", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    while process.poll() is None and not (out / "state.safetensors").exists():
-        time.sleep(0.005)
-    time.sleep(epochs_later * min(seconds))
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert (out / "state.safetensors").exists()
-    assert not (out / "model.safetensors").exists(), "killed too late to mean anything"
-    fit(colors, out, "--epochs", 4, "--resume")
-    assert_same_weights(left_alone, out)
-    assert [line["epoch"] for line in metrics(out)] == [1, 2, 3, 4]
-
-
-def test_a_full_disk_ends_the_run_with_a_sentence_and_nothing_half_written(
-    left_alone, colors, tmp_path
-):
-    # A limit on the size of files stands for the full disk: the finished model does not fit.
-    out = tmp_path / "run"
-    shutil.copytree(left_alone, out)
-    (out / "model.safetensors").unlink()
-    before = (out / "state.safetensors").read_bytes()
+def on_a_full_disk(data, out):
+    """The rest of a run where files of more than 9 kB don't fit, as on a full disk."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000));"
         "from train.cli import main; main(sys.argv[1:], prog_name='alexnet-train')"
     )
-    options = [*THIN, "--data", colors, "--out", out, "--epochs", "4", "--resume"]
+    options = [*SHORT, "--data", data, "--out", out, "--epochs", "4", "--resume"]
     done = subprocess.run(
         [sys.executable, "-c", code, "fit", *map(str, options)], capture_output=True, text=True
     )
     assert done.returncode == 1
     assert "File too large" in done.stderr
     assert "Traceback" not in done.stderr
-    assert (out / "state.safetensors").read_bytes() == before
-    assert not (out / "model.safetensors").exists()
-    assert not list(out.glob(".*"))
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(stopped, colors, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(stopped, out)
+    before = files(out / "checkpoints")
+    on_a_full_disk(colors, out)
+    assert len(metrics(out)) == 2  # the second epoch went on to its end
+    assert files(out / "checkpoints") == before
+
+
+def test_a_full_disk_leaves_no_half_a_model(left_alone, colors, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(left_alone, out)
+    (out / "model.safetensors").unlink()
+    before = files(out)
+    on_a_full_disk(colors, out)
+    assert files(out) == before
 
 
 def test_a_finished_run_is_not_overwritten(left_alone, colors):
@@ -162,62 +250,113 @@ def test_a_run_is_not_resumed_with_other_photos(left_alone, colors, tmp_path):
     assert "holds other photos: resume it with the data it was started with" in done.stderr
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_the_rate_named(colors, tmp_path):
+def test_a_loss_that_is_no_number_ends_the_run_and_names_step_and_rate(colors, tmp_path):
     done = fit(colors, tmp_path / "run", "--set=recipe.lr=1e30", check=False)
     assert done.returncode == 1
     assert "The loss became" in done.stderr
-    assert "learning rate of 1e+30" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "in epoch 1, step 2, at a learning rate of 1e+30" in done.stderr
+    assert "No checkpoint was written." in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
-def test_weights_that_diverge_in_the_last_step_of_an_epoch_leave_no_state(colors, tmp_path):
+def test_a_loss_that_is_no_number_names_the_last_good_checkpoint(colors, tmp_path):
+    # So much decay turns weights around and makes them nine times as large in every step.
+    out = tmp_path / "run"
+    done = fit(colors, out, "--set=recipe.weight_decay=1000", "--set=recipe.lr=0.01", check=False)
+    assert done.returncode == 1
+    said = done.stderr.splitlines()[-1]
+    assert "The loss became" in said
+    assert said.endswith(f"The last good checkpoint is {out}/checkpoints/{checkpoints(out)[-1]}.")
+
+
+def _weights_lost_in_one_column(data):
+    settings = [option.removeprefix("--set=") for option in THIN if option.startswith("--set=")]
+    config = run_config("mini", recipe("mini"), classes=3, settings=settings)
+    with open_mesh(columns=2) as mesh:
+        trainer = Trainer(config, Dataset(data), mesh=mesh)
+        trainer.done = 3
+        if mesh.rank == 1:
+            torch.nn.init.constant_(trainer.network.fc8.bias, torch.inf)
+        try:
+            trainer.check()
+        except TrainingError as error:
+            return str(error)
+
+
+def test_weights_that_one_column_has_lost_are_lost_for_all(colors):
+    found = on_ranks(2, functools.partial(_weights_lost_in_one_column, colors))
+    assert found[0] == found[1]
+    assert found[0].startswith("The weights are no longer finite in epoch 1, step 3, at a learning")
+
+
+def test_a_run_that_had_its_steps_is_measured_again(colors, tmp_path):
+    out, options = tmp_path / "run", ("--epochs=2", "--max-steps=2", "--set=recipe.batch=16")
+    fit(colors, out, *options)
+    first = metrics(out)
+    fit(colors, out, *options, "--resume")
+    assert [line["steps"] for line in first] == [2]
+    (again,) = metrics(out)
+    assert (again["steps"], again["val_loss"]) == (2, first[0]["val_loss"])
+    assert load_checkpoint(out / "model.safetensors").provenance["validation"]["centre"]
+
+
+def test_weights_that_diverge_in_the_last_step_of_an_epoch_leave_no_checkpoint(colors, tmp_path):
     # One step an epoch: its loss is fine, and what it does to the weights is not.
     options = ("--set=recipe.batch=48", "--set=recipe.lr=1e25")
     done = fit(colors, tmp_path / "run", *options, check=False)
     assert done.returncode == 1
     assert "its weights have diverged" in done.stderr
-    assert not (tmp_path / "run" / "state.safetensors").exists()
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        (("--set=recipe.lrr=1",), "There is no setting 'recipe.lrr'"),
-        (("--set=network.classes=7",), "network.classes is 7 and"),
-        (("--set=input.size=72",), "takes photos prepared with --size 72"),
-        (("--set=seed=3",), "seed is set with --seed, not with --set"),
-        (("--set=input.filter=box",), "takes photos prepared with --filter box"),
-        (("--set=input.fit=warp",), "takes photos prepared with --fit warp"),
-        (("--set=recipe.batch=0",), "must be at least 1"),
-    ],
-)
-def test_a_wrong_option_is_one_sentence_and_starts_nothing(colors, tmp_path, options, sentence):
-    done = fit(colors, tmp_path / "run", *options, check=False)
-    assert done.returncode == 1
-    assert sentence in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert not (tmp_path / "run").exists()
+WRONG = {
+    "--set=recipe.lrr=1": "There is no setting 'recipe.lrr'",
+    "--set=network.classes=7": "network.classes is 7 and",
+    "--set=input.size=72": "takes photos prepared with --size 72",
+    "--set=seed=3": "seed is set with --seed, not with --set",
+    "--set=input.filter=box": "takes photos prepared with --filter box",
+    "--set=input.fit=warp": "takes photos prepared with --fit warp",
+    "--set=recipe.batch=0": "must be at least 1",
+}
+
+
+@pytest.fixture(scope="module")
+def refusals(colors, tmp_path_factory):
+    """Exit code and stderr of `fit` with each wrong option, all in one process, and its folder."""
+    out = tmp_path_factory.mktemp("wrong") / "run"
+    code = (
+        "import contextlib, io, json, sys; from train.cli import main\n"
+        "for wrong in json.loads(sys.argv[1]):\n"
+        "    with contextlib.redirect_stderr(io.StringIO()) as said:\n"
+        "        try: main([*sys.argv[2:], wrong], prog_name='alexnet-train')\n"
+        "        except SystemExit as end: code = end.code\n"
+        "    print(json.dumps([code, said.getvalue()]))\n"
+    )
+    words = [*SHORT, "--data", str(colors), "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(list(WRONG)), "fit", *words],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    return dict(zip(WRONG, answers, strict=True)), out
+
+
+@pytest.mark.parametrize(("option", "sentence"), WRONG.items())
+def test_a_wrong_option_is_one_sentence_and_starts_nothing(refusals, option, sentence):
+    answers, out = refusals
+    code, said = answers[option]
+    assert code == 1
+    assert sentence in said
+    assert len(said.splitlines()) == 1
+    assert not out.exists()
 
 
 def test_data_that_are_not_prepared_are_refused(tmp_path):
     done = fit(tmp_path, tmp_path / "run", check=False)
     assert done.returncode == 1
     assert "alexnet-train prepare" in done.stderr
-
-
-def test_an_epoch_shows_every_photo_once_in_an_order_of_its_own(colors):
-    split = Dataset(colors).split("train")
-
-    def order(epoch):
-        parts = [part.photos for part in minibatches(split, batch=20, seed=3, epoch=epoch)]
-        assert [len(part) for part in parts] == [20, 20, 8]
-        return [photo.tobytes() for photo in torch.cat(parts).numpy()]
-
-    first, second = order(1), order(2)
-    everything = [photo.tobytes() for photo in split.photos(range(len(split)))]
-    assert sorted(first) == sorted(second) == sorted(everything)
-    assert first != second
-    assert first == order(1)
 
 
 def test_mini_learns_handwritten_digits_in_three_epochs(digits, tmp_path):

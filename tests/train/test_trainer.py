@@ -4,134 +4,32 @@ import itertools
 from copy import deepcopy
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from numpy.lib.stride_tricks import sliding_window_view
 
-from alexnet.config import mini
 from tests.alexnet import plain
-from tests.models import tiny
+from tests.train.runs import ODD, QUIET, trainer_of
+from train import trainer as trainer_module
 from train.dataset import Dataset
-from train.fit import Trainer
-from train.minibatch import Minibatch, minibatches
-from train.recipe import NoiseConfig, Recipe, RunConfig, ScheduleConfig, paper
-
-# A recipe in which no two numbers are alike, and none is a default.
-ODD = Recipe(name="odd", batch=20, lr=0.003, bias_lr=0.007, momentum=0.8, weight_decay=0.04)
-QUIET = NoiseConfig(coefficient=0.0)
-
-
-def trainer_of(colors, *, recipe=ODD, mean="aligned", dropout=0.5, classes=3):
-    """A narrow mini on photos of 64 pixels, about to be trained on the three colours."""
-    network = tiny().network
-    network = replace(network, classes=classes, dropout=replace(network.dropout, rate=dropout))
-    config = RunConfig(
-        preset="mini",
-        input=replace(mini().input, mean=mean),
-        network=network,
-        recipe=recipe,
-        seed=5,
-    )
-    return Trainer(config, Dataset(colors))
-
-
-# Crops
-
-
-def crops_of(trainer, *, seed=0):
-    """All training photos uint8 (48, 64, 64, 3), and what the network gets of them."""
-    split = trainer.dataset.split("train")
-    photos = split.photos(range(len(split)))
-    minibatch = Minibatch(torch.from_numpy(photos), torch.from_numpy(split.labels))
-    crops = trainer.crops(minibatch, torch.Generator().manual_seed(seed))
-    assert crops.shape == (48, 3, 56, 56)
-    return photos, crops.permute(0, 2, 3, 1).numpy().astype(np.float64)
-
-
-def place_of(crop, photo, mean, *, aligned):
-    """Where in its photo a crop was cut, (y, x, mirrored), and the colour that was added to it.
-
-    All 9 x 9 x 2 places are tried: at the right one the crop, less what it should hold, is of one
-    colour throughout.
-    """
-    found = []
-    whole = photo.astype(np.float64) - (mean if aligned else 0)
-    windows = sliding_window_view(whole, (56, 56), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
-    for y, x, mirrored in np.ndindex(9, 9, 2):
-        expected = windows[y, x, :, ::-1] if mirrored else windows[y, x]
-        rest = crop - (expected if aligned else expected - mean[4:60, 4:60])
-        if np.ptp(rest[::9, ::9], axis=(0, 1)).max() < 1e-3:
-            assert np.ptp(rest, axis=(0, 1)).max() < 1e-3
-            found.append(((y, x, mirrored), rest.mean(axis=(0, 1))))
-    assert len(found) == 1, "the crop is none of this photo's, or the mean is not its own"
-    return found[0]
-
-
-def places_of(trainer, photos, crops):
-    """`place_of` all photos: their places, and their colours (N, 3)."""
-    mean = trainer.dataset.mean.astype(np.float64)
-    assert mean.std(axis=(0, 1)).min() > 2  # an even mean image would tell nothing
-    aligned = trainer.config.input.mean == "aligned"
-    both = [
-        place_of(crop, photo, mean, aligned=aligned)
-        for crop, photo in zip(crops, photos, strict=True)
-    ]
-    places, colours = zip(*both, strict=True)
-    return list(places), np.stack(colours)
-
-
-@pytest.mark.parametrize("mean", ["aligned", "centred"])
-def test_each_photo_gets_a_crop_and_a_mirror_of_its_own(colors, mean):
-    trainer = trainer_of(colors, mean=mean, recipe=replace(ODD, noise=QUIET))
-    places, added = places_of(trainer, *crops_of(trainer))
-    assert len(set(places)) > 35
-    ys, xs, mirrored = zip(*places, strict=True)
-    assert (min(ys), max(ys), min(xs), max(xs)) == (0, 8, 0, 8)
-    assert 12 < sum(mirrored) < 36
-    assert np.abs(added).max() < 1e-4
-    assert places_of(trainer, *crops_of(trainer, seed=1))[0] != places
-
-
-@pytest.mark.parametrize("mean", ["aligned", "centred"])
-def test_32_consecutive_photos_share_a_crop_where_the_recipe_says_so(colors, mean):
-    trainer = trainer_of(colors, mean=mean, recipe=replace(ODD, crops_shared_by=32))
-    places, added = places_of(trainer, *crops_of(trainer))
-    assert len(set(places[:32])) == len(set(places[32:])) == 1
-    assert places[0] != places[-1]
-    assert len(np.unique(added.round(3), axis=0)) == 48  # noise is not shared
-
-
-@pytest.mark.parametrize("rescale", [False, True])
-@pytest.mark.parametrize("mean", ["aligned", "centred"])
-def test_colour_noise_is_added_after_the_mean_and_then_all_is_divided(colors, mean, rescale):
-    noise = NoiseConfig(coefficient=0.1, rescale=rescale)
-    trainer = trainer_of(colors, mean=mean, recipe=replace(ODD, noise=noise))
-    photos, crops = crops_of(trainer)
-    _, added = places_of(trainer, photos, crops * 1.1 if rescale else crops)
-    # Along the components the shifts are .1 standard deviations times standard normal numbers.
-    pca = trainer.dataset.color_pca
-    factors = added @ pca.components / (0.1 * pca.stds)
-    assert factors.shape == (48, 3)
-    assert np.abs(factors.mean(axis=0)).max() < 0.5
-    assert factors.std(axis=0) == pytest.approx((1, 1, 1), abs=0.3)
-    assert np.abs(np.corrcoef(factors.T) - np.eye(3)).max() < 0.45
-
-
-def test_without_noise_nothing_is_divided(colors):
-    noise = NoiseConfig(coefficient=0.0, rescale=True)
-    trainer = trainer_of(colors, recipe=replace(ODD, noise=noise))
-    assert np.abs(places_of(trainer, *crops_of(trainer))[1]).max() < 1e-4
-
+from train.loader import Loader
+from train.recipe import Conv1Config, ScheduleConfig
+from train.recipes import RECIPES, recipe, run_config
+from train.trainer import Trainer, TrainingError
 
 # Dropout
 
 
-def test_values_are_dropped_in_training_and_halved_in_validation(colors):
-    trainer = trainer_of(colors, recipe=replace(ODD, noise=QUIET))
+def watch(trainer):
+    """(values, output) of every dropout from here on, layer by layer."""
     seen = []
     for layer in (trainer.network.dropout6, trainer.network.dropout7):
         layer.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
+    return seen
+
+
+def test_values_are_dropped_in_training_and_halved_in_validation(colors):
+    trainer = trainer_of(colors, recipe=replace(ODD, noise=QUIET))
+    seen = watch(trainer)
 
     def train():
         seen.clear()
@@ -157,50 +55,103 @@ def test_values_are_dropped_in_training_and_halved_in_validation(colors):
         assert not torch.equal(kept[both], kept_then[both])  # a mask of its own
 
 
+def test_masks_depend_on_the_run_s_seed_and_on_nothing_that_others_draw(colors):
+    masks = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        trainer = trainer_of(colors)
+        seen = watch(trainer)
+        next(trainer.steps())
+        masks.append([output for _, output in seen])
+    assert all(torch.equal(one, other) for one, other in zip(*masks, strict=True))
+
+
+def test_inverted_dropout_doubles_survivors_in_training_and_leaves_validation_alone(colors):
+    trainer = trainer_of(colors, scaled="in_training")
+    seen = watch(trainer)
+    next(trainer.steps())
+    assert len(seen) == 2
+    for values, output in seen:
+        kept = output != 0
+        assert torch.equal(output[kept], 2 * values[kept])
+        assert 0.3 < kept[values != 0].float().mean() < 0.7
+    seen.clear()
+    trainer.validate()
+    assert all(torch.equal(output, values) for values, output in seen)
+
+
 # Steps
 
 
 def test_the_optimizer_has_the_numbers_of_the_recipe(colors):
-    recipe = replace(ODD, lr_in_velocity=False)
-    trainer = trainer_of(colors, recipe=recipe)
+    chosen = replace(ODD, lr_in_velocity=False)
+    trainer = trainer_of(colors, recipe=chosen)
     names = {weight: name for name, weight in trainer.network.named_parameters()}
-    weights, biases = trainer.optimizer.param_groups
-    layers = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
-    assert [names[weight] for weight in weights["params"]] == [f"{n}.weight" for n in layers]
-    assert [names[bias] for bias in biases["params"]] == [f"{n}.bias" for n in layers]
-    assert (weights["lr"], weights["weight_decay"]) == (0.003, 0.04)
-    assert (biases["lr"], biases["weight_decay"]) == (0.007, 0)
-    for group in (weights, biases):
+    layers = ["conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
+    expected = {
+        "conv1_weights": (["conv1.weight"], 0.003, 0.04),
+        "weights": ([f"{layer}.weight" for layer in layers], 0.003, 0.04),
+        "conv1_biases": (["conv1.bias"], 0.007, 0),
+        "biases": ([f"{layer}.bias" for layer in layers], 0.007, 0),
+    }
+    for group in trainer.optimizer.param_groups:
+        found = [names[weight] for weight in group["params"]]
+        assert (found, group["lr"], group["weight_decay"]) == expected.pop(group["name"])
         assert (group["momentum"], group["lr_in_velocity"]) == (0.8, False)
-    decayed = trainer_of(colors, recipe=replace(recipe, bias_decay=True)).optimizer
-    assert [group["weight_decay"] for group in decayed.param_groups] == [0.04, 0.04]
+    assert not expected
+    decayed = trainer_of(colors, recipe=replace(chosen, bias_decay=True)).optimizer
+    assert {group["weight_decay"] for group in decayed.param_groups} == {0.04}
 
 
-def gradients_of(weights, crops, labels):
-    """The mean loss of a minibatch, photos that are wrong, and gradients by the second network."""
+def gradients_of(weights, crops, labels, *, smoothing):
+    """The mean loss of a minibatch, photos that are wrong, and gradients by the second network.
+
+    The target is 1 - s for the label, and s / K for each of the K classes on top.
+    """
     leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
     logits = plain.forward("mini", leaves, crops, keep=1.0)
+    surprise = logits.exp().sum(1, keepdim=True).log() - logits
     own = logits.gather(1, labels[:, None])[:, 0]
-    loss = (logits.exp().sum(1).log() - own).sum() / len(labels)
+    target = torch.zeros_like(logits)
+    target[torch.arange(len(labels)), labels] = 1 - smoothing
+    target += smoothing / logits.shape[1]
+    loss = (target * surprise).sum() / len(labels)
     loss.backward()
     wrong = int((logits.max(1).values > own).sum())
     return loss.item(), wrong, {name: leaf.grad for name, leaf in leaves.items()}
 
 
+# Factors on the rates of three epochs, as the variants below ask for them.
+CUTS = (1.0, 0.25, 0.25)
+STEADY = (1.0, 1.0, 1.0)
+CONV1 = Conv1Config(slow_at=2, slow_factor=0.5, frozen_at=3)
+
+
+def factor(name, epoch, *, bias_factors, conv1):
+    """What a parameter's own rate is multiplied with, read from the tables above."""
+    bias, first = name.endswith("bias"), name.startswith("conv1.")
+    slow = 1.0 if bias else 0.5
+    factors = bias_factors if bias else CUTS
+    return factors[epoch - 1] * ((1.0, slow, 0.0)[epoch - 1] if first and conv1 else 1.0)
+
+
 @pytest.mark.parametrize(
-    ("lr_in_velocity", "bias_decay"), [(True, False), (True, True), (False, False)]
+    "fields",
+    [
+        {},
+        {"bias_decay": True, "label_smoothing": 0.2},
+        {"lr_in_velocity": False, "bias_schedule": ScheduleConfig(kind="constant")},
+        {"conv1": CONV1},
+        {"conv1": CONV1, "zero_lr_skips": False},
+        {"conv1": CONV1, "zero_lr_skips": False, "lr_in_velocity": False, "bias_decay": True},
+    ],
+    ids=lambda fields: ",".join(fields) or "plain",
 )
-def test_two_epochs_are_the_steps_of_the_formula(colors, lr_in_velocity, bias_decay):
+def test_three_epochs_are_the_steps_of_the_formula(colors, fields):
     """v <- m v - lr (g + d w), w <- w + v [P §5], with the rates cut before the second epoch."""
-    recipe = replace(
-        ODD,
-        lr_in_velocity=lr_in_velocity,
-        bias_decay=bias_decay,
-        schedule=ScheduleConfig(kind="epochs", factor=0.25, cut_at=(2,)),
-    )
-    trainer = trainer_of(colors, recipe=recipe, dropout=0.0)
-    trainer.network.double()
-    trainer.input.double()
+    schedule = ScheduleConfig(kind="epochs", factor=0.25, cut_at=(2,))
+    chosen = replace(ODD, dtype="float64", schedule=schedule, **fields)
+    trainer = trainer_of(colors, recipe=chosen, rate=0.0)
     for name, weight in trainer.network.named_parameters():
         if name.endswith("bias"):  # mini's start from 0, where decay would not show
             torch.nn.init.constant_(weight, 0.1)
@@ -209,24 +160,29 @@ def test_two_epochs_are_the_steps_of_the_formula(colors, lr_in_velocity, bias_de
     weights = {name: weight.detach().clone() for name, weight in trainer.network.named_parameters()}
     start = deepcopy(weights)
     velocities = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-    split = trainer.dataset.split("train")
+    loader = Loader(trainer.dataset.split("train"), batch=20, seed=5)
+    bias_factors = STEADY if "bias_schedule" in fields else CUTS
 
-    for epoch, factor in ((1, 1.0), (2, 0.25)):
+    for epoch in (1, 2, 3):
         inputs.clear()
         metrics = trainer.train_epoch()
-        parts = list(minibatches(split, batch=20, seed=5, epoch=epoch))
         assert [len(crops) for crops in inputs] == [20, 20, 8]
         losses, errors = 0.0, 0
-        for crops, part in zip(inputs, parts, strict=True):
-            assert crops.dtype == torch.float64
-            loss, wrong, gradients = gradients_of(weights, crops, part.labels)
+        for crops, part in zip(inputs, loader.epoch(epoch), strict=True):
+            loss, wrong, gradients = gradients_of(
+                weights, crops, part.labels, smoothing=chosen.label_smoothing
+            )
             losses, errors = losses + loss * len(crops), errors + wrong
             for name, weight in weights.items():
                 bias = name.endswith("bias")
-                rate = factor * (0.007 if bias else 0.003)
-                decay = 0.0 if bias and not bias_decay else 0.04
-                slope = gradients[name] + decay * weight
-                if lr_in_velocity:
+                rate = 0.007 if bias else 0.003
+                rate *= factor(name, epoch, bias_factors=bias_factors, conv1="conv1" in fields)
+                if rate == 0 and chosen.zero_lr_skips:
+                    continue
+                slope = gradients[name]
+                if not bias or chosen.bias_decay:
+                    slope = slope + 0.04 * weight
+                if chosen.lr_in_velocity:
                     velocities[name] = 0.8 * velocities[name] - rate * slope
                     weights[name] = weight + velocities[name]
                 else:
@@ -238,18 +194,136 @@ def test_two_epochs_are_the_steps_of_the_formula(colors, lr_in_velocity, bias_de
             moved, expected = weight.detach() - start[name], weights[name] - start[name]
             assert moved.any(), name
             torch.testing.assert_close(moved, expected, rtol=1e-6, atol=1e-12)
-        trainer.schedule.after_epoch(metrics["train_error"])
+            velocity = trainer.optimizer.state[weight]["velocity"]
+            torch.testing.assert_close(velocity, velocities[name], rtol=1e-6, atol=1e-12)
 
 
-def test_the_paper_s_recipe_has_the_numbers_of_its_section_5():
-    recipe = paper()
-    assert recipe.batch == 128
-    assert (recipe.lr, recipe.bias_lr) == (0.01, 0.01)  # "equal for all layers"
-    assert recipe.momentum == 0.9
-    assert (recipe.weight_decay, recipe.bias_decay) == (0.0005, False)
-    assert recipe.lr_in_velocity
-    schedule = recipe.schedule
-    assert (schedule.kind, schedule.cuts, schedule.factor) == ("plateau", 3, 0.1)
-    assert recipe.epochs == 90
-    assert recipe.noise == NoiseConfig(coefficient=0.1, of="deviations", rescale=False)
-    assert recipe.crops_shared_by == 1
+def test_a_frozen_conv1_stays_to_the_bit(colors):
+    trainer = trainer_of(colors, recipe=replace(ODD, conv1=Conv1Config(frozen_at=2)))
+    trainer.train_epoch()
+    before = deepcopy(trainer.network.state_dict())
+    trainer.train_epoch()
+    for name, weight in trainer.network.state_dict().items():
+        assert torch.equal(weight, before[name]) == name.startswith("conv1."), name
+
+
+# The course of a run
+
+
+def rates_of_steps(trainer):
+    """The weights' rate in each step of an epoch."""
+    for _ in trainer.steps():
+        pass
+    trainer.settle()
+    return [report.lr for report in trainer.drain()]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "first", "second"),
+    [
+        # Two epochs of 48 photos: three steps each, after 0, 1/6, 2/6 ... of the run.
+        (ScheduleConfig(kind="dexp", reduction=4, steps=3), (1, 1, 1), (0.5, 0.5, 0.25)),
+        (ScheduleConfig(kind="cosine"), (1, 0.9330127, 0.75), (0.5, 0.25, 0.0669873)),
+        (
+            ScheduleConfig(kind="constant", warm_up=1.5),
+            (2 / 9, 4 / 9, 6 / 9),
+            (8 / 9, 1, 1),
+        ),
+    ],
+)
+def test_a_rate_may_change_from_step_to_step(colors, schedule, first, second):
+    trainer = trainer_of(colors, recipe=replace(ODD, schedule=schedule, epochs=2))
+    assert rates_of_steps(trainer) == pytest.approx([0.003 * share for share in first])
+    trainer.end_epoch(0.5)
+    assert rates_of_steps(trainer) == pytest.approx([0.003 * share for share in second])
+
+
+def test_a_plateau_cuts_the_rate_and_ends_the_run(colors):
+    schedule = ScheduleConfig(kind="plateau", factor=0.5, cuts=1, patience=2)
+    trainer = trainer_of(colors, recipe=replace(ODD, schedule=schedule, batch=48))
+    seen = []
+    for error in (0.6, 0.5, 0.5, 0.5, 0.5, 0.5):
+        assert not trainer.finished
+        seen += rates_of_steps(trainer)
+        trainer.end_epoch(error)
+    assert seen == pytest.approx([0.003, 0.003, 0.003, 0.003, 0.0015, 0.0015])
+    assert trainer.finished
+
+
+def test_the_run_ends_with_the_recipe_s_epochs(colors):
+    trainer = trainer_of(colors, recipe=replace(ODD, epochs=2))
+    for over in (False, False, True):
+        assert trainer.finished == over
+        trainer.end_epoch(0.5)
+
+
+# Arithmetic
+
+
+@pytest.mark.parametrize(
+    ("dtype", "products", "weights"),
+    [
+        ("float32", torch.float32, torch.float32),
+        ("float64", torch.float64, torch.float64),
+        ("bfloat16", torch.bfloat16, torch.float32),
+    ],
+)
+def test_products_are_of_the_recipe_s_type_and_weights_precise(colors, dtype, products, weights):
+    trainer = trainer_of(colors, recipe=replace(ODD, dtype=dtype))
+    seen = []
+    for layer in (trainer.network.conv2, trainer.network.fc6):
+        layer.register_forward_hook(lambda *given: seen.append(given[2].dtype))
+    next(trainer.steps())
+    trainer.validate()
+    assert set(seen) == {products}
+    for weight in trainer.network.parameters():
+        velocity = trainer.optimizer.state[weight]["velocity"]
+        assert weight.dtype == weight.grad.dtype == velocity.dtype == weights
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_weights_lie_in_memory_as_the_recipe_says(colors, channels_last):
+    trainer = trainer_of(colors, recipe=replace(ODD, channels_last=channels_last))
+    weight = trainer.network.conv3.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+    assert weight.is_contiguous() != channels_last
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_steps_go_through_the_compiler_where_the_recipe_says_so(colors, compiled, monkeypatch):
+    calls = []
+
+    def compile(network):
+        def run(*inputs):
+            calls.append(len(inputs[0]))
+            return network(*inputs)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile)
+    monkeypatch.setattr(trainer_module.shutil, "which", lambda name: "/usr/bin/g++")
+    trainer_of(colors, recipe=replace(ODD, compiled=compiled)).train_epoch()
+    assert calls == ([20, 20, 8] if compiled else [])
+
+
+def test_without_a_compiler_there_is_a_sentence(colors, monkeypatch):
+    monkeypatch.setattr(trainer_module.shutil, "which", lambda name: None)
+    with pytest.raises(TrainingError, match=r"install g\+\+, or use --set recipe.compiled=false"):
+        trainer_of(colors, recipe=replace(ODD, compiled=True))
+
+
+# The named recipes
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_takes_a_step(colors, name):
+    settings = ["recipe.batch=8", "recipe.compiled=false", "network.fc6.units=32"]
+    config = run_config("mini", recipe(name), classes=3, settings=settings)
+    trainer = Trainer(config, Dataset(colors))
+    before = deepcopy(trainer.network.state_dict())
+    next(trainer.steps())
+    trainer.settle()
+    (report,) = trainer.drain()
+    assert 0.5 < report.loss < 3  # ln 3 = 1.0986 for a guess
+    for key, weight in trainer.network.state_dict().items():
+        assert not torch.equal(weight, before[key]), key

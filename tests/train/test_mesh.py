@@ -1,0 +1,290 @@
+"""Processes that share the work, and what they say when they can't."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from alexnet.errors import AlexNetError
+from tests.train.conftest import THIN, on_ranks, run
+from tests.train.folders import make
+from train.dataset import Dataset
+from train.evaluate import evaluate
+from train.mesh import Mesh, MeshError, open_mesh, parts
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "expected"),
+    [
+        (8, 2, [(0, 4), (4, 8)]),
+        (7, 2, [(0, 4), (4, 7)]),
+        (8, 3, [(0, 3), (3, 6), (6, 8)]),
+        (1, 3, [(0, 1), (1, 1), (1, 1)]),
+        (0, 2, [(0, 0), (0, 0)]),
+    ],
+)
+def test_parts_follow_each_other_and_differ_by_one_at_most(count, size, expected):
+    assert [(part.start, part.stop) for part in parts(count, size)] == expected
+
+
+def test_a_column_group_s_ranks_follow_each_other():
+    places = [Mesh(data=data, data_size=2, column=c, columns=2) for data in (0, 1) for c in (0, 1)]
+    assert [mesh.rank for mesh in places] == [0, 1, 2, 3]
+    assert [mesh.first for mesh in places] == [True, False, False, False]
+    assert [mesh.part(5) for mesh in places] == [slice(0, 3)] * 2 + [slice(3, 5)] * 2
+
+
+def test_one_process_alone_needs_no_others():
+    values = torch.tensor([1.0, 2.0])
+    with open_mesh() as mesh, mesh.agreed():
+        mesh.sum(values)
+        assert values.tolist() == [1, 2]
+        assert mesh.gather("a") == ["a"]
+        assert mesh.from_first("a") == "a"
+        assert torch.equal(mesh.tensors_from_first({"w": values})["w"], values)
+
+
+# Two processes
+
+
+class _Five:
+    """Five photos of two classes; a network that is sure of the first."""
+
+    labels = np.array([0, 1, 0, 0, 1])
+
+    def __init__(self, count):
+        self.count = count
+        self.labels = self.labels[:count]
+
+    def __len__(self):
+        return self.count
+
+    def photos(self, rows):
+        return np.asarray(rows)
+
+
+def _sure(rows):
+    return np.array([[0.9, 0.1]] * len(rows), dtype=np.float32)
+
+
+def _raising(mesh, failing):
+    """What a process does when those of `failing` meet an error for people."""
+    try:
+        with mesh.agreed():
+            if mesh.rank in failing:
+                raise AlexNetError(f"Process {mesh.rank} can't.")
+    except AlexNetError as error:
+        return str(error)
+    except SystemExit as end:
+        return end.code
+    return "went on"
+
+
+def together():
+    """In one of two processes: the collectives, agreements, and evaluations."""
+    found = {}
+    with open_mesh() as mesh:
+        values = torch.tensor([1.0, 10.0]) * (mesh.rank + 1)
+        mesh.sum(values)
+        found["sum"] = values.tolist()
+        found["gather"] = mesh.gather(f"rank {mesh.rank}")
+        found["from_first"] = mesh.from_first({"rank": mesh.rank})
+        tensors = {"a": torch.arange(3, dtype=torch.float64), "b": torch.ones(2, 2)}
+        given = mesh.tensors_from_first(tensors if mesh.first else {})
+        found["tensors"] = {name: (str(t.dtype), t.tolist()) for name, t in given.items()}
+        for failing in ((), (0,), (1,), (0, 1)):
+            found[failing] = _raising(mesh, failing)
+        for count in (5, 1):
+            seen = []
+
+            def judged(rows, seen=seen):
+                seen.extend(rows.tolist())
+                return _sure(rows)
+
+            result = evaluate(judged, _Five(count), batch=2, mesh=mesh)
+            found[f"photos of {count}"] = (seen, result.summary(), result.labels.tolist())
+    tasks = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    found["threads"] = [name for name in tasks if "gloo" in name]
+    try:
+        with open_mesh():
+            torch.zeros(2) + torch.zeros(3)
+    except Exception as error:
+        found["a defect"] = type(error).__name__
+    return found
+
+
+@pytest.fixture(scope="module")
+def both():
+    return on_ranks(2, together)
+
+
+def test_sums_and_lists_are_over_all_processes(both):
+    for found in both:
+        assert found["sum"] == [3, 30]
+        assert found["gather"] == ["rank 0", "rank 1"]
+
+
+def test_the_first_process_tells_the_others(both):
+    tensors = {"a": ("torch.float64", [0, 1, 2]), "b": ("torch.float32", [[1, 1], [1, 1]])}
+    for found in both:
+        assert found["from_first"] == {"rank": 0}
+        assert found["tensors"] == tensors
+
+
+@pytest.mark.parametrize(
+    ("failing", "first", "second"),
+    [
+        ((), "went on", "went on"),
+        ((0,), "Process 0 can't.", 1),
+        ((1,), 1, "Process 1 can't."),
+        ((0, 1), "Process 0 can't.", 1),
+    ],
+)
+def test_an_error_of_any_process_ends_all_and_one_says_why(both, failing, first, second):
+    assert [found[failing] for found in both] == [first, second]
+
+
+@pytest.mark.parametrize(
+    ("count", "shares"), [(5, ([0, 1, 2], [3, 4])), (1, ([0], []))], ids=["uneven", "too few"]
+)
+def test_photos_are_dealt_out_and_all_get_the_whole_result(both, count, shares):
+    # The first class has .9 everywhere: photos of the second are wrong, and cost -ln .1.
+    labels = [0, 1, 0, 0, 1][:count]
+    wrong = sum(labels)
+    loss = (-np.log(0.9) * (count - wrong) - np.log(0.1) * wrong) / count
+    for found, share in zip(both, shares, strict=True):
+        seen, summary, known = found[f"photos of {count}"]
+        assert seen == share
+        assert known == labels
+        assert summary["photos"] == count
+        assert summary["top1_error"] == pytest.approx(wrong / count, abs=1e-6)
+        assert summary["loss"] == pytest.approx(loss, abs=1e-6)
+
+
+def test_no_thread_of_a_group_outlives_it_though_the_mesh_is_still_held(both):
+    # One that lets go of a tensor while Python ends aborts the process: exit code -6.
+    assert [found["threads"] for found in both] == [[], []]
+
+
+def test_a_defect_is_not_taken_for_a_lost_process(both):
+    assert [found["a defect"] for found in both] == ["RuntimeError", "RuntimeError"]
+
+
+def leaving():
+    """The second process dies while the first waits for it."""
+    try:
+        with open_mesh() as mesh:
+            mesh.sum(torch.zeros(1))
+            if mesh.rank == 1:
+                os._exit(9)
+            time.sleep(0.5)
+            mesh.sum(torch.zeros(1))
+    except MeshError as error:
+        return str(error)
+    return "nothing was noticed"
+
+
+def test_a_process_that_dies_is_a_sentence_in_the_others():
+    said = on_ranks(2, leaving, answers=1)[0]
+    assert said.startswith("Another process was lost (")
+    assert said.endswith("--resume, or by itself under `torchrun --max-restarts`.")
+    assert "\n" not in said
+
+
+# Sentences before processes meet
+
+
+@pytest.mark.parametrize(
+    ("size", "columns", "sentence"),
+    [
+        (1, 2, "2 columns need 2 processes, or a multiple of that, and there is 1: start them"),
+        (3, 2, "2 columns need 2 processes, or a multiple of that, and there are 3: start them"),
+    ],
+)
+def test_columns_need_processes_of_their_own(monkeypatch, size, columns, sentence):
+    monkeypatch.setenv("WORLD_SIZE", str(size))
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(MeshError, match=sentence), open_mesh(columns=columns):
+        pass
+
+
+def test_a_wrong_number_of_processes_is_said_once(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("RANK", "2")
+    with pytest.raises(SystemExit), open_mesh(columns=2):
+        pass
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_a_sentence():
+    with pytest.raises(MeshError, match="no CUDA device here"), open_mesh(device="cuda"):
+        pass
+
+
+# Commands under torchrun
+
+
+def sentences(done):
+    """What alexnet-train itself said; torchrun's own report is long."""
+    return [line for line in done.stderr.splitlines() if line.startswith("alexnet-train: ")]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--set=recipe.lrr=1", "--data=DATA"), "There is no setting 'recipe.lrr'"),
+        (("--data=NOWHERE",), "alexnet-train prepare"),
+    ],
+    ids=["a wrong setting", "missing data"],
+)
+def test_an_error_under_torchrun_is_one_sentence_and_exit_code_1(
+    colors, tmp_path, options, sentence
+):
+    places = {"DATA": str(colors), "NOWHERE": str(tmp_path / "nowhere")}
+    words = []
+    for option in options:
+        name, _, value = option.rpartition("=")
+        words.append(f"{name}={places.get(value, value)}")
+    done = run("fit", *THIN, *words, "--out", tmp_path / "run", processes=2, check=False)
+    assert done.returncode == 1
+    assert len(sentences(done)) == 1, done.stderr
+    assert sentence in sentences(done)[0]
+    assert done.stdout == ""
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def seven(colors, tmp_path_factory):
+    """Seven validation photos: more than half of them in one process."""
+    folder = tmp_path_factory.mktemp("seven")
+    for name, count in (("red", 3), ("green", 3), ("blue", 1)):
+        for split in ("train", "val"):
+            place = folder / "source" / split / name
+            place.mkdir(parents=True)
+            for path in sorted((colors.parent / "source" / split / name).iterdir())[:count]:
+                (place / path.name).write_bytes(path.read_bytes())
+    make(folder / "source", folder / "data", size=64)
+    assert Dataset(folder / "data").count("val") == 7
+    return folder / "data"
+
+
+@pytest.fixture(scope="module")
+def model(colors, tmp_path_factory):
+    """A thin network after an epoch."""
+    out = tmp_path_factory.mktemp("model") / "run"
+    run("fit", *THIN, "--set=recipe.batch=8", "--data", colors, "--out", out, "--epochs=1")
+    return out / "model.safetensors"
+
+
+@pytest.mark.parametrize("options", [("--views=centre",), ("--views=ten", "--ties=shared")])
+def test_two_processes_evaluate_to_the_result_of_one(model, seven, tmp_path, options):
+    words = ("evaluate", model, "--data", seven, *options)
+    one = run(*words, "--json", tmp_path / "one.json")
+    two = run(*words, "--json", tmp_path / "two.json", processes=2)
+    assert two.stdout == one.stdout  # and so only one process prints
+    assert json.loads(one.stdout.splitlines()[-1])["photos"] == 7
+    assert (tmp_path / "two.json").read_bytes() == (tmp_path / "one.json").read_bytes()
