@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,8 +107,8 @@ def evaluate(
     chunks = [mine[start : start + batch] for start in range(0, len(mine), batch)]
     found = [_EMPTY]
     bar = progress(description, total=len(mine), unit="photos", shown=mesh.first)
-    with mesh.agreed(), bar as shown:
-        for chunk, photos in zip(chunks, ahead(split.photos, chunks), strict=True):
+    with mesh.agreed(), bar as shown, ThreadPoolExecutor(1, "ahead") as pool:
+        for chunk, photos in zip(chunks, ahead(split.photos, chunks, pool=pool), strict=True):
             found.append(_judged(run(photos), split.labels[chunk], ties))
             shown.advance(len(chunk))
     # Columns of one network have the same answers: one process of them counts.
@@ -141,6 +142,21 @@ def check_classes(config: NetworkConfig, dataset: Dataset) -> None:
             f"network.classes is {config.classes} and {dataset.path} has "
             f"{len(dataset.labels)} classes."
         )
+
+
+def check_same_photos(dataset: Dataset, mesh: Mesh) -> None:
+    """Every machine must hold the same photos.
+
+    Raises:
+        AlexNetError: they do not, in the first process.
+    """
+    held = mesh.gather(dataset.facts["photos_sha256"])
+    with mesh.agreed():
+        if mesh.first and len(set(held)) > 1:
+            raise AlexNetError(
+                f"{dataset.path} does not hold the same photos on every machine: copy the first "
+                "one's to the others."
+            )
 
 
 def check_labels(artifact: Sequence[Label], data: Sequence[Label]) -> None:

@@ -59,7 +59,7 @@ def evaluate(
     from alexnet.backends import open_backend
     from alexnet.files import write_json
     from train.dataset import Dataset
-    from train.evaluate import check_input, check_labels
+    from train.evaluate import check_input, check_labels, check_same_photos
     from train.evaluate import evaluate as run
     from train.mesh import open_mesh
     from train.metrics import Ties
@@ -70,6 +70,7 @@ def evaluate(
             backend = open_backend(artifact, views=views, device=str(mesh.device))
             check_input(backend.info.config.input, dataset, name=str(artifact))
             check_labels(backend.info.labels, dataset.labels)
+        check_same_photos(dataset, mesh)
         part = dataset.split("val" if split == "val" else "train")
         rule: Ties = "shared" if ties == "shared" else "index"
         result = run(backend.run, part, batch=batch, ties=rule, mesh=mesh)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,7 +16,7 @@ from alexnet.console import Progress, log, progress
 from alexnet.errors import AlexNetError
 from train.board import Board
 from train.dataset import Dataset
-from train.evaluate import check_classes, check_input
+from train.evaluate import check_classes, check_input, check_same_photos
 from train.mesh import Mesh
 from train.recipe import RunConfig
 from train.report import epoch_line, exchange_figures, exchange_line
@@ -27,7 +27,7 @@ from train.trainer import Trainer, TrainingError
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """How a run is carried out; nothing here changes its weights."""
+    """How a run is carried out; nothing here changes what a step does."""
 
     command: str = ""
     resume: bool = False
@@ -58,7 +58,8 @@ def fit(
 
     The finished network is measured with one view and with ten, and written to
     `out`/model.safetensors. A run that was killed or stopped continues with `resume` to the weights
-    that it would have reached. SIGTERM ends it after the step that is under way.
+    that it would have reached. SIGTERM ends it after the step, or the validation, that is under
+    way.
 
     Returns:
         The last epoch's metrics, and `ten_views`: loss and errors of the finished network. Of a run
@@ -90,7 +91,8 @@ class _Run:
             check_input(config.input, dataset, name=f"The preset {config.preset}")
             check_classes(config.network, dataset)
             _check_data(dataset)
-            self.trainer = Trainer(config, dataset, mesh=mesh, workers=options.workers)
+        check_same_photos(dataset, mesh)
+        self.trainer = Trainer(config, dataset, mesh=mesh, workers=options.workers)
         state = None
         with mesh.agreed():
             if mesh.first:
@@ -109,7 +111,7 @@ class _Run:
                 if trainer.stopping:
                     return {"stopped": "SIGTERM", "checkpoint": str(self._save())}
         if trainer.done and "steps" not in metrics:  # it had ended here before
-            metrics = self._end_epoch(self._figures(self._lr))
+            metrics = self._end_epoch(self._figures())
         metrics["ten_views"] = trainer.validate("ten")
         state = trainer.state()
         with self.mesh.agreed():
@@ -141,19 +143,19 @@ class _Run:
 
     @property
     def _lr(self) -> float:
-        """The weights' rate of the coming step."""
+        """The weights' rate of the first step of the epoch that has begun."""
         trainer = self.trainer
-        cuts = trainer.schedule.done_cuts
-        return rates(self.config.recipe, trainer.moment, cuts=cuts).weights
+        first, cuts = replace(trainer.moment, step=0), trainer.schedule.done_cuts
+        return rates(self.config.recipe, first, cuts=cuts).weights
 
-    def _figures(self, lr: float) -> dict[str, Any]:
+    def _figures(self) -> dict[str, Any]:
         """What the epoch that has begun came to so far."""
-        return {"epoch": self.trainer.epoch + 1, "lr": lr} | self.trainer.sums.figures()
+        return {"epoch": self.trainer.epoch + 1, "lr": self._lr} | self.trainer.sums.figures()
 
     def _epoch(self) -> dict[str, Any]:
         """Train on what is left of an epoch and, unless the run is to stop, validate and save."""
         trainer, steps = self.trainer, self.trainer.loader.steps
-        begun, seconds, lr = trainer.done, trainer.sums.seconds, self._lr
+        begun, seconds = trainer.done, trainer.sums.seconds
         if trainer.exchange is not None:
             trainer.exchange.traffic.clear()
         words = f"Epoch {trainer.epoch + 1}"
@@ -169,7 +171,7 @@ class _Run:
         self._note(bar)
         if trainer.stopping:
             return {}
-        metrics = self._figures(lr)
+        metrics = self._figures()
         if trainer.exchange is not None and trainer.done > begun:
             metrics |= exchange_figures(
                 trainer.exchange.traffic,
@@ -181,7 +183,7 @@ class _Run:
     def _end_epoch(self, metrics: dict[str, Any]) -> dict[str, Any]:
         """Validate; note and save the epoch, or the part of it before --max-steps."""
         trainer = self.trainer
-        trainer.check()  # before anything is measured or noted
+        self._save(for_now=True)  # a scheduler may not wait for what is measured next
         metrics |= trainer.validate()
         if trainer.done == trainer.loader.steps:
             trainer.end_epoch(metrics["val_top1_error"])
@@ -197,6 +199,7 @@ class _Run:
         if self.board is not None:
             self.board.add(metrics, step=self._steps_done)
         self._save()
+        trainer.hear()
         return metrics
 
     def _note(self, bar: Progress) -> None:
@@ -211,13 +214,13 @@ class _Run:
                 if self.board is not None:
                     self.board.add({"loss": report.loss, "lr": report.lr}, step=number)
 
-    def _save(self) -> Path | None:
+    def _save(self, *, for_now: bool = False) -> Path | None:
         """Write a checkpoint; its path in the first process."""
         self.trainer.check()
         state, path = self.trainer.state(), None
         with self.mesh.agreed():
             if self.mesh.first:
-                path = self.folder.save_state(state)
+                path = self.folder.save_state(state, for_now=for_now)
         return path
 
     def _begin(self) -> TrainingState | None:

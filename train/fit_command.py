@@ -67,12 +67,15 @@ workers = click.option(
 @columns
 @device
 @dtype
-@click.option("--epochs", type=click.IntRange(min=1), help="Same as --set recipe.epochs=N.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), help="Same as --set recipe.epochs=N: the length."
+)
 @click.option(
     "--stretch",
     type=click.IntRange(min=1),
     metavar="EPOCHS",
-    help="The recipe's whole course in so many epochs: cuts, freezing and noise's end move along.",
+    help="The recipe's course in so many epochs: cuts, patience, freezing, noise's end and warm-up "
+    "move along.",
 )
 @click.option(
     "--max-steps",
@@ -148,10 +151,12 @@ def fit(
     Several processes share the work: `torchrun --nproc-per-node K -m train fit ...`. With
     --columns 2 each pair of them holds one network, a column each; pairs (or, with --columns 1,
     single processes) share each minibatch. SIGTERM writes a checkpoint and ends the run with exit
-    code 0; --resume goes on.
+    code 0 (torchrun itself ends with 1); --resume goes on.
     """
     if stretch is not None and epochs is not None:
-        raise click.UsageError("--epochs ends a run early, --stretch shortens its course: use one.")
+        raise click.UsageError(
+            "--epochs sets a run's length, --stretch moves its course along: use one."
+        )
     share_cores()
     quiet_native_code()
     keep_memory()
@@ -180,7 +185,7 @@ def fit(
             mesh=mesh,
             options=FitOptions(
                 command=shlex.join(["alexnet-train", *sys.argv[1:]]),
-                resume=resume or restarted(),
+                resume=resume or any(mesh.gather(restarted())),
                 store=torch.float16 if store == "float16" else torch.float32,
                 workers=decoders(device, mesh.neighbours) if workers is None else workers,
                 **choices,

@@ -49,16 +49,22 @@ class Inputs:
         shift = None
         if noise.coefficient:
             factors = torch.randn(minibatch.whole, 3, generator=generator)
-            shift = color_shift(factors, self.color_pca, noise)[own].to(device)
+            shift = self._sent(color_shift(factors, self.color_pca, noise)[own])
         crops = self.cut.each(
             minibatch.photos.to(device, non_blocking=True),
-            draw.y[own].to(device),
-            draw.x[own].to(device),
-            mirrored=draw.mirrored[own].to(device),
+            self._sent(draw.y[own]),
+            self._sent(draw.x[own]),
+            mirrored=self._sent(draw.mirrored[own]),
             shift=shift,
         )
         crops = rescaled(crops, noise)
         return crops if recipe.channels_last else crops.contiguous()
+
+    def _sent(self, values: Tensor) -> Tensor:
+        """The same on the device. A copy from pageable memory would wait for all its work."""
+        device = self.mesh.device
+        pinned = values.pin_memory() if device.type == "cuda" else values
+        return pinned.to(device, non_blocking=True)
 
     def _draws(self, minibatch: Minibatch, moment: Moment) -> Draws:
         device, network = self.mesh.device, self.config.network

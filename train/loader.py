@@ -81,6 +81,7 @@ class Loader:
         self.batch = batch
         self.seed = seed
         self.mesh = mesh or Mesh()
+        self._thread = ThreadPoolExecutor(1, "ahead")
         self._order = _Order()
         self._workers: DataLoader[Decoded | Exception] | None = None
         if workers:
@@ -123,9 +124,15 @@ class Loader:
         ):
             yield Minibatch(photos, labels, place.start, len(chunk))
 
+    def rest(self) -> None:
+        """Wait until the decoders have finished what an epoch that was left halfway had begun."""
+        self._thread.submit(int).result()
+        for _ in self.epoch(1, first=self.steps):
+            pass
+
     def _decoded(self, rows: list[Rows]) -> Iterator[Decoded]:
         if self._workers is None:
-            found = ahead(_Photos(self.split).__getitem__, rows)
+            found = ahead(_Photos(self.split).__getitem__, rows, pool=self._thread)
         else:
             found = self._from_workers(self._workers, rows)
         for decoded in found:
@@ -153,15 +160,22 @@ class Loader:
             ) from error
 
 
-def ahead(work: Callable[[T], U], inputs: Sequence[T]) -> Iterator[U]:
-    """`work` of each input in turn, done by a thread while the last result is used."""
-    with ThreadPoolExecutor(1, "ahead") as pool:
-        waiting = [pool.submit(work, item) for item in inputs[:AHEAD]]
+def ahead(work: Callable[[T], U], inputs: Sequence[T], *, pool: ThreadPoolExecutor) -> Iterator[U]:
+    """`work` of each input in turn, done by `pool` while the last result is used.
+
+    The pool is the caller's to shut down: whatever thread collects a generator that was left
+    halfway must not have to wait for the pool's.
+    """
+    waiting = [pool.submit(work, item) for item in inputs[:AHEAD]]
+    try:
         for position in range(len(inputs)):
             result = waiting.pop(0).result()
             if position + AHEAD < len(inputs):
                 waiting.append(pool.submit(work, inputs[position + AHEAD]))
             yield result
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 class _Photos(TorchDataset[Any]):

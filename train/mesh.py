@@ -8,6 +8,7 @@ process the collectives are skipped.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -66,6 +67,12 @@ class Mesh:
         if self.size > 1:
             dist.all_reduce(values)
 
+    def any(self, here: bool) -> bool:
+        """Whether something is so in any process."""
+        count = torch.tensor([float(here)], device=self.device)
+        self.sum(count)
+        return count.item() > 0
+
     def gather(self, value: Any) -> list[Any]:
         """A small picklable object of every process, by rank."""
         if self.size == 1:
@@ -95,6 +102,8 @@ class Mesh:
     @contextmanager
     def agreed(self) -> Iterator[None]:
         """A block that ends well in every process or in none, so that nobody waits for ever.
+
+        Processes must not talk to each other inside it, or one that fails is waited for there.
 
         The first process with an error for people raises it, the others end without a word.
         """
@@ -150,7 +159,9 @@ def open_mesh(*, columns: int = 1, device: str = "cpu") -> Iterator[Mesh]:
     except RuntimeError as error:
         if not _is_loss(error):
             raise
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        # gloo begins with a place in its source and ends with advice for developers.
+        first = str(error).strip().splitlines()[0]
+        reason = re.sub(r"^\[.*?\]\s*", "", first).partition(". This is")[0].rstrip(".")
         raise MeshError(
             f"Another process was lost ({reason}). The run goes on from its last checkpoint with "
             "--resume, or by itself under `torchrun --max-restarts`."

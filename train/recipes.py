@@ -165,7 +165,10 @@ def stretched(recipe: Recipe, epochs: int) -> Recipe:
 
     def schedule(config: ScheduleConfig) -> ScheduleConfig:
         cut_at = tuple(1 + round((cut - 1) * share) for cut in config.cut_at)
-        return replace(config, cut_at=cut_at, warm_up=config.warm_up * share)
+        patience = config.patience
+        if config.kind == "plateau":
+            patience = max(1, round(patience * share))
+        return replace(config, cut_at=cut_at, patience=patience, warm_up=config.warm_up * share)
 
     conv1, noise, biases = recipe.conv1, recipe.noise, recipe.bias_schedule
     try:

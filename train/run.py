@@ -86,6 +86,7 @@ class RunFolder:
         self._config = path / "config.json"
         self._metrics = path / "metrics.jsonl"
         self._steps = path / "steps.jsonl"
+        self._for_now: Path | None = None
 
     def checkpoints(self) -> list[Path]:
         """The checkpoints, newest first."""
@@ -154,12 +155,21 @@ class RunFolder:
         lines = _lines(self._metrics)
         return lines[-1] if lines else {}
 
-    def save_state(self, state: TrainingState) -> Path:
-        """Keep `state` as the place to continue from; the oldest checkpoint may go."""
+    def save_state(self, state: TrainingState, *, for_now: bool = False) -> Path:
+        """Keep `state` as the place to continue from; the oldest checkpoint may go.
+
+        `for_now`: only until the next one is there, and no other goes.
+        """
         name = f"epoch-{state.epoch:04}-step-{state.step:06}.safetensors"
         path = self.path / "checkpoints" / name
         tensors = {name: tensor.cpu().contiguous() for name, tensor in state.tensors().items()}
         write_tensors(path, tensors, {"state": json.dumps(state.facts())})
+        if for_now:
+            self._for_now = path
+            return path
+        if self._for_now is not None and self._for_now != path:
+            self._for_now.unlink(missing_ok=True)
+        self._for_now = None
         # One that can't be read may have a later name: it does not drive out this one.
         others = [other for other in self.checkpoints() if other != path]
         for old in others[self.keep - 1 :]:
@@ -186,7 +196,8 @@ class RunFolder:
             "recipe": facts["run"]["recipe"],
             "seed": facts["run"]["seed"],
             "command": facts["command"],
-            "epochs": metrics.get("epoch", 0),
+            "epochs": metrics.get("epoch", 0) - ("steps" in metrics),
+            "steps_beyond": metrics.get("steps", 0),
             "validation": {
                 "photos": dataset.count("val"),
                 "centre": {name: metrics[name] for name in metrics if name.startswith("val_")},

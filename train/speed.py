@@ -57,7 +57,7 @@ def measure(
     """
     with mesh.agreed():
         _check(config, dataset)
-        trainer = Trainer(_harmless(config), dataset, mesh=mesh, workers=workers)
+    trainer = Trainer(_harmless(config), dataset, mesh=mesh, workers=workers)
     slices = _Slices(trainer, workers=workers)
     with progress("Warming up", total=None, unit="", shown=mesh.first):
         slices.calibrate(min(SLICE, seconds / (ROUNDS * len(PARTS))))
@@ -188,9 +188,7 @@ class _Slices:
             self.sums.waited += self.trainer.sums.waited
             self.sums.seconds += self.trainer.sums.seconds
         self.trainer.drain()
-        # An epoch of nothing ends when the decoders are done with what they had begun.
-        for _ in self.loader.epoch(1, first=self.loader.steps):
-            pass
+        self.loader.rest()
         return photos / seconds
 
     def _loading(self) -> Work:

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, replace
 from typing import Any
 
@@ -34,6 +34,9 @@ from train.run import TrainingState
 from train.schedule import Moment, Plateau, rates
 from train.streams import INIT, random_stream
 
+LARGEST = 1e18
+"""Weights beyond this are lost: their squares do not fit float32."""
+
 
 class TrainingError(AlexNetError):
     """A run that can't go on."""
@@ -54,18 +57,18 @@ class Trainer:
         self.network_config = config.config
         network = AlexNet(self.network_config).initialise(random_stream(config.seed, INIT))
         self.exchange: Exchange | None = None
-        if self.mesh.columns > 1:
-            self.exchange = split(network, self.mesh)
+        with self.mesh.agreed():  # what fails on one machine must not leave the others in DDP
+            if self.mesh.columns > 1:
+                self.exchange = split(network, self.mesh)
+            if recipe.compiled:
+                _check_compiler(device)
+            self.inputs = Inputs(config, dataset, self.mesh)
+            photos, batch = dataset.split("train"), recipe.batch
+            self.loader = Loader(
+                photos, batch=batch, seed=config.seed, mesh=self.mesh, workers=workers
+            )
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.network: AlexNet = network.to(device, precision(recipe)).to(memory_format=layout)  # type: ignore[call-overload]
-        self.inputs = Inputs(config, dataset, self.mesh)
-        self.loader = Loader(
-            dataset.split("train"),
-            batch=recipe.batch,
-            seed=config.seed,
-            mesh=self.mesh,
-            workers=workers,
-        )
         self.optimizer = optimizer_for(self.network, recipe)
         self.schedule = Plateau(recipe.schedule)
         self.epoch = 0
@@ -89,15 +92,6 @@ class Trainer:
     def finished(self) -> bool:
         """Whether the recipe's epochs or its schedule are over."""
         return self.epoch >= self.config.recipe.epochs or self.schedule.finished
-
-    def train_epoch(self) -> dict[str, float]:
-        """What is left of an epoch; its running loss and error, and photos per second."""
-        for _ in self.steps():
-            pass
-        self.settle()
-        figures = self.sums.figures()
-        self.end_epoch(figures["train_error"])
-        return figures
 
     def steps(self) -> Iterator[None]:
         """Train on what is left of the epoch, step by step.
@@ -185,15 +179,17 @@ class Trainer:
         """Look whether the weights can be kept, in every process.
 
         Raises:
-            TrainingError: they are no longer finite, here or in another process.
+            TrainingError: they have diverged, here or in another process.
         """
         self.settle()
-        finite = all(bool(torch.isfinite(weight).all()) for weight in self.network.parameters())
-        lost = torch.tensor([0.0 if finite else 1.0], device=self.mesh.device)
-        self.mesh.sum(lost)
-        if lost.item():
+        sound = all(bool((w.detach().abs() < LARGEST).all()) for w in self.network.parameters())
+        if self.mesh.any(not sound):
             last = Moment(self.epoch + 1, self.done - 1, self.loader.steps)
-            raise self._diverged("The weights are no longer finite", last)
+            raise self._diverged("The weights have diverged", last)
+
+    def hear(self) -> None:
+        """Let all processes know whether one of them was asked to stop, outside of steps."""
+        self.stopping = self.stopping or self.mesh.any(self.stop_asked)
 
     def state(self) -> TrainingState:
         """All that is needed to go on from here to the same weights, in any number of processes.
@@ -236,10 +232,9 @@ class Trainer:
     def _prepared(self, network: AlexNet) -> nn.Module:
         """The network as steps call it: compiled, and averaging gradients with other processes."""
         model: nn.Module = network
-        if self.config.recipe.dtype == "float32":  # by default, GPUs convolve in TF32
-            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        # By default GPUs convolve in TF32, also what autocast leaves in float32: normalisation.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         if self.config.recipe.compiled:
-            _check_compiler(self.mesh.device)
             model = torch.compile(model)  # type: ignore[assignment]
         if self.mesh.data_size > 1:
             # Gradients are averaged while the backward pass goes on. Looking for unused parameters
@@ -256,10 +251,10 @@ class Trainer:
         set_rates(self.optimizer, rate)
         inputs = self.inputs.of(minibatch, moment)
         labels = minibatch.labels.to(self.mesh.device, non_blocking=True)
-        with self._autocast():
+        own = len(labels)
+        with self._compiled_or_not(own), self._autocast():
             logits = self._model(*inputs)
         logits = logits.to(precision(recipe))
-        own = len(labels)
         if own:
             loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
         else:
@@ -284,6 +279,11 @@ class Trainer:
             f"{what} in epoch {moment.epoch}, step {moment.step + 1}, at a learning rate of "
             f"{rate:g}: start again with a lower recipe.lr."
         )
+
+    def _compiled_or_not(self, photos: int) -> AbstractContextManager[Any]:
+        """Compiled convolutions fail in the backward pass of no photos at all."""
+        eager = self.config.recipe.compiled and not photos
+        return torch.compiler.set_stance("force_eager") if eager else nullcontext()
 
     def _autocast(self) -> AbstractContextManager[Any]:
         enabled = self.config.recipe.dtype == "bfloat16"

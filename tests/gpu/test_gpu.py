@@ -49,6 +49,7 @@ def test_onnx_runtime_gives_the_answers_of_the_cpu(checkpoint, tmp_path):
 def test_an_epoch_in_float64_gives_the_weights_of_the_cpu(tmp_path):
     from PIL import Image
 
+    from tests.train.runs import train_epoch
     from train.mesh import Mesh
     from train.prepare import prepare
     from train.recipes import recipe, run_config
@@ -68,7 +69,7 @@ def test_an_epoch_in_float64_gives_the_weights_of_the_cpu(tmp_path):
     weights = []
     for device in ("cpu", DEVICE):
         trainer = Trainer(config, dataset, mesh=Mesh(device=torch.device(device)))
-        trainer.train_epoch()
+        train_epoch(trainer)
         weights.append(trainer.state().weights)
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name].cpu(), weight, rtol=0, atol=1e-9)

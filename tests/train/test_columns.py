@@ -1,5 +1,6 @@
 """A network whose columns are apart is the network in one piece: what it says and how it learns."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -335,3 +336,17 @@ def test_two_columns_without_torchrun_are_a_sentence_that_names_it(colors, tmp_p
     assert "`torchrun --nproc-per-node 2 -m train " in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++ on CPUs")
+def test_a_compiled_network_that_two_processes_share_learns_the_same(colors, tmp_path):
+    options = (*THIN, *LIVELY, "--recipe=modern", "--dtype=float64", "--log-every=1")
+    options = (*options, "--set=recipe.batch=47")  # in every other step a process has no photo
+    fit(colors, tmp_path / "plain", *options, "--set=recipe.compiled=false", steps=4)
+    fit(colors, tmp_path / "compiled", *options, steps=4, processes=2)
+    plain, compiled = (
+        [line["loss"] for line in lines(tmp_path / name / "steps.jsonl")]
+        for name in ("plain", "compiled")
+    )
+    assert len(plain) == 4
+    assert compiled == pytest.approx(plain, rel=1e-12)

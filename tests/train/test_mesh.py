@@ -1,7 +1,9 @@
 """Processes that share the work, and what they say when they can't."""
 
+import functools
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from alexnet.errors import AlexNetError
 from tests.train.conftest import THIN, on_ranks, run
 from tests.train.folders import make
 from train.dataset import Dataset
-from train.evaluate import evaluate
+from train.evaluate import check_same_photos, evaluate
 from train.mesh import Mesh, MeshError, open_mesh, parts
+from train.recipes import recipe, run_config
+from train.trainer import Trainer
 
 
 @pytest.mark.parametrize(
@@ -288,3 +292,39 @@ def test_two_processes_evaluate_to_the_result_of_one(model, seven, tmp_path, opt
     assert two.stdout == one.stdout  # and so only one process prints
     assert json.loads(one.stdout.splitlines()[-1])["photos"] == 7
     assert (tmp_path / "two.json").read_bytes() == (tmp_path / "one.json").read_bytes()
+
+
+def _begin_with(folders):
+    """What a process says that is to train on its own copy of the photos."""
+    with open_mesh() as mesh:
+        dataset = Dataset(folders[mesh.rank])
+        settings = [option.removeprefix("--set=") for option in THIN[1:]]
+        config = run_config("mini", recipe("mini"), classes=3, settings=settings)
+        try:
+            check_same_photos(dataset, mesh)
+            Trainer(config, dataset, mesh=mesh)
+        except AlexNetError as error:
+            return str(error)
+        except SystemExit as end:
+            return f"exit code {end.code}"
+    return "begun"
+
+
+def test_what_fails_on_one_machine_ends_the_run_on_all(colors, tmp_path):
+    shutil.copytree(colors, tmp_path / "data")
+    mean = tmp_path / "data" / "mean.npy"
+    mean.write_bytes(mean.read_bytes()[:-4])
+    found = on_ranks(2, functools.partial(_begin_with, (colors, tmp_path / "data")))
+    assert found[0] == "exit code 1"
+    assert found[1].startswith(f"{mean} can't be read")
+
+
+def test_other_photos_on_another_machine_are_a_sentence(colors, tmp_path):
+    shutil.copytree(colors, tmp_path / "data")
+    facts = tmp_path / "data" / "dataset.json"
+    text = facts.read_text()
+    sha256 = json.loads(text)["photos_sha256"]
+    facts.write_text(text.replace(sha256, sha256[::-1]))
+    found = on_ranks(2, functools.partial(_begin_with, (colors, tmp_path / "data")))
+    assert found[0].startswith(f"{colors} does not hold the same photos on every machine")
+    assert found[1] == "exit code 1"

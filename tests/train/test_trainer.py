@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.alexnet import plain
-from tests.train.runs import ODD, QUIET, trainer_of
+from tests.train.runs import ODD, QUIET, train_epoch, trainer_of
 from train import trainer as trainer_module
 from train.dataset import Dataset
 from train.loader import Loader
@@ -33,7 +33,7 @@ def test_values_are_dropped_in_training_and_halved_in_validation(colors):
 
     def train():
         seen.clear()
-        trainer.train_epoch()
+        train_epoch(trainer)
         assert len(seen) == 2 * 3  # 20, 20 and 8 photos
         for values, output in seen:
             kept = output != 0
@@ -165,7 +165,7 @@ def test_three_epochs_are_the_steps_of_the_formula(colors, fields):
 
     for epoch in (1, 2, 3):
         inputs.clear()
-        metrics = trainer.train_epoch()
+        metrics = train_epoch(trainer)
         assert [len(crops) for crops in inputs] == [20, 20, 8]
         losses, errors = 0.0, 0
         for crops, part in zip(inputs, loader.epoch(epoch), strict=True):
@@ -200,9 +200,9 @@ def test_three_epochs_are_the_steps_of_the_formula(colors, fields):
 
 def test_a_frozen_conv1_stays_to_the_bit(colors):
     trainer = trainer_of(colors, recipe=replace(ODD, conv1=Conv1Config(frozen_at=2)))
-    trainer.train_epoch()
+    train_epoch(trainer)
     before = deepcopy(trainer.network.state_dict())
-    trainer.train_epoch()
+    train_epoch(trainer)
     for name, weight in trainer.network.state_dict().items():
         assert torch.equal(weight, before[name]) == name.startswith("conv1."), name
 
@@ -289,21 +289,14 @@ def test_weights_lie_in_memory_as_the_recipe_says(colors, channels_last):
     assert weight.is_contiguous() != channels_last
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-def test_steps_go_through_the_compiler_where_the_recipe_says_so(colors, compiled, monkeypatch):
-    calls = []
-
-    def compile(network):
-        def run(*inputs):
-            calls.append(len(inputs[0]))
-            return network(*inputs)
-
-        return run
-
-    monkeypatch.setattr(torch, "compile", compile)
+def test_the_compiler_is_asked_where_the_recipe_says_so(colors, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda network: asked.append(network) or network)
     monkeypatch.setattr(trainer_module.shutil, "which", lambda name: "/usr/bin/g++")
-    trainer_of(colors, recipe=replace(ODD, compiled=compiled)).train_epoch()
-    assert calls == ([20, 20, 8] if compiled else [])
+    trainer_of(colors, recipe=ODD)
+    assert not asked
+    trainer = trainer_of(colors, recipe=replace(ODD, compiled=True))
+    assert asked == [trainer.network]
 
 
 def test_without_a_compiler_there_is_a_sentence(colors, monkeypatch):
