@@ -32,7 +32,7 @@ def fresh_checkpoint(
         AlexNetError: a kernel does not fit the maps that reach it.
     """
     if labels is None:
-        labels = _labels(config.network.classes)
+        labels = default_labels(config.network.classes)
     config = replace(config, network=replace(config.network, classes=len(labels)))
     network = AlexNet(config).initialise(torch.Generator().manual_seed(seed))
     side = config.input.size
@@ -53,7 +53,8 @@ def fresh_checkpoint(
     )
 
 
-def _labels(classes: int) -> tuple[Label, ...]:
+def default_labels(classes: int) -> tuple[Label, ...]:
+    """ILSVRC-2012's classes for 1000 outputs, else "class 0", "class 1" and so on."""
     if classes == 1000:
         return ilsvrc2012()
     names = [f"class {index}" for index in range(classes)]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alexnet.config import Config, ConvConfig, DropoutConfig
+from alexnet.config import Config, ConvConfig, DropoutConfig, Step
 from alexnet.geometry import feature_count, groups
 from alexnet.lrn.op import lrn
 
@@ -104,26 +104,31 @@ class AlexNet(nn.Module):
 
     def conv_stage(self, name: str, conv: ConvConfig, maps: Tensor) -> Tensor:
         """One convolution and its steps: (N, C, H, W) -> (N, conv.maps, H', W')."""
+        maps = self.convolve(name, conv, maps)
+        for step in conv.steps:
+            maps = self.step(step, conv, maps)
+        return maps
+
+    def convolve(self, name: str, conv: ConvConfig, maps: Tensor) -> Tensor:
+        """One convolution without its steps."""
         before, after = conv.pad
         layer = self.get_submodule(name)
         assert isinstance(layer, nn.Conv2d)
         if before == after:
-            maps = F.conv2d(
+            return F.conv2d(
                 maps, layer.weight, layer.bias, conv.stride, before, groups=layer.groups
             )
-        else:
-            maps = layer(F.pad(maps, (before, after, before, after)))
-        for step in conv.steps:
-            if step == "relu":
-                maps = F.relu(maps)
-            elif step == "pool":
-                assert conv.pool is not None
-                maps = F.max_pool2d(
-                    maps, conv.pool.size, conv.pool.stride, ceil_mode=conv.pool.ceil
-                )
-            else:
-                maps = lrn(maps, conv.lrn_of(step), columns=self.columns)
-        return maps
+        padded: Tensor = layer(F.pad(maps, (before, after, before, after)))
+        return padded
+
+    def step(self, step: Step, conv: ConvConfig, maps: Tensor) -> Tensor:
+        """One of a convolution's steps, on the maps that the step before left."""
+        if step == "relu":
+            return F.relu(maps)
+        if step == "pool":
+            assert conv.pool is not None
+            return F.max_pool2d(maps, conv.pool.size, conv.pool.stride, ceil_mode=conv.pool.ceil)
+        return lrn(maps, conv.lrn_of(step), columns=self.columns)
 
     def initialise(self, generator: torch.Generator | None = None) -> AlexNet:
         """Draw fresh weights as the config says: plain Gaussians, untruncated [S layer.py:807].

@@ -9,14 +9,22 @@ from typing import Literal
 import click
 
 from alexnet import options
+from alexnet.backends.base import Precision
 from alexnet.console import Commands, log, progress
 from alexnet.files import write_text
+from export import precision_options
+from export.import_command import import_
+from export.tensorrt_command import tensorrt
 
 
 @click.group(cls=Commands)
 @click.version_option(package_name="alexnet")
 def main() -> None:
     """Write trained networks as graphs for other runtimes, and check that they still agree."""
+
+
+main.add_command(import_)
+main.add_command(tensorrt)
 
 
 @main.command()
@@ -38,8 +46,17 @@ def main() -> None:
 @click.option(
     "--features", is_flag=True, help="Add the output `features`: fc7 after its ReLU, of each photo."
 )
+@precision_options.precision
+@precision_options.calibrate
+@precision_options.method
 def onnx(
-    checkpoint: Path | None, output: Path, views: Literal["ten", "centre"], features: bool
+    checkpoint: Path | None,
+    output: Path,
+    views: Literal["ten", "centre"],
+    features: bool,
+    precision: Precision | None,
+    calibrate: Path | None,
+    method: Literal["percentile", "entropy"],
 ) -> None:
     """Write CHECKPOINT as an ONNX graph.
 
@@ -48,9 +65,10 @@ def onnx(
     The graph takes uint8 RGB photos (batch, S, S, 3) and gives probabilities (batch, classes);
     mean, crops and averaging are inside, config and classes in its metadata.
     """
-    from alexnet.checkpoint import load_checkpoint, shipped_model
+    from alexnet.checkpoint import shipped_model
     from alexnet.errors import AlexNetError
-    from export.graph import write_onnx
+    from export.graph import write_model
+    from export.source import open_source
 
     if output.suffix != ".onnx":
         raise AlexNetError(f"The name of an ONNX file ends in .onnx, and {output} does not.")
@@ -60,10 +78,14 @@ def onnx(
             f"A checkpoint's name ends in .safetensors, and {source} does not: "
             "graphs are written from checkpoints alone."
         )
+    opened = open_source(source, views=views, features=features)
+    model = opened.in_precision(precision, calibrate=calibrate, method=method)
     with progress(f"Writing {output.name}", total=None, unit=""):
-        model = write_onnx(load_checkpoint(source), output, views=views, features=features)
+        write_model(model, output)
     size = output.stat().st_size / 1e6
     log(f"Wrote {output}: {len(model.graph.node)} nodes, {size:.1f} MB, views '{views}'.")
+    if precision == "bf16":
+        log("ONNX Runtime has no bf16 convolutions on CPUs: this graph is for GPUs and TensorRT.")
 
 
 @main.command()
@@ -90,6 +112,13 @@ def onnx(
     show_default=True,
     help="Photos to compare on, at most; of a folder evenly spread ones.",
 )
+@click.option(
+    "--layers",
+    "by_layer",
+    is_flag=True,
+    help="Compare every layer, too, and name the first that differs: by ten times the tolerance, "
+    "as part of the layer's largest value. For checkpoints and .onnx files.",
+)
 @options.threads
 @click.option(
     "--json",
@@ -103,6 +132,7 @@ def verify(
     photos: Path | None,
     tolerance: float,
     count: int,
+    by_layer: bool,
     threads: int | None,
     json_file: Path | None,
 ) -> None:
@@ -111,8 +141,10 @@ def verify(
     stdout ends with one line of JSON. The exit code is 1 where the answers differ by more than the
     tolerance.
     """
+    from export.by_layer import compare_layers, layer_summary, print_layers
     from export.real_photos import real_photos
     from export.verify import (
+        RELATIVE_TOLERANCE,
         DifferentModelsError,
         compare,
         difference,
@@ -122,9 +154,15 @@ def verify(
     )
 
     a, b = open_pair(first, second, threads=threads)
-    result = compare(a, b, real_photos(photos, a.info.config.input, count=count))
+    pictures = real_photos(photos, a.info.config.input, count=count)
+    result = compare(a, b, pictures)
     print_comparison(result, a, b)
-    line = json.dumps(summary(result, a, b, tolerance=tolerance), ensure_ascii=False)
+    figures = summary(result, a, b, tolerance=tolerance)
+    if by_layer:
+        rows, wide = compare_layers(a, b, pictures, threads=threads), RELATIVE_TOLERANCE * tolerance
+        print_layers(rows, tolerance=wide)
+        figures |= layer_summary(rows, tolerance=wide)
+    line = json.dumps(figures, ensure_ascii=False)
     click.echo(line)
     if json_file is not None:
         write_text(json_file, line + "\n")

@@ -89,10 +89,15 @@ def write_onnx(
         The model as written.
     """
     model = onnx_model(checkpoint, views=views, features=features)
+    write_model(model, path)
+    return model
+
+
+def write_model(model: onnx.ModelProto, path: str | os.PathLike[str]) -> None:
+    """Write a graph to `path`, atomically, once ONNX's checker accepts it."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
         onnx.checker.check_model(str(temporary), full_check=True)
-    return model
 
 
 def _add_network(graph: Graph, crops: str) -> tuple[str, str]:

@@ -17,9 +17,10 @@ from alexnet.errors import AlexNetError
 from alexnet.settings import to_dict
 from export.real_photos import Named
 
-# Features are sums of thousands of terms before any softmax: rounding alone moves them by several
-# millionths of the largest one.
-_FEATURE_TOLERANCE = 10
+RELATIVE_TOLERANCE = 10
+"""Features and layers may differ by this many tolerances, as part of their largest value: they are
+sums of thousands of terms before any softmax, and rounding alone moves them by several millionths.
+"""
 _BATCH = 4  # ten views of four photos: small enough for a bar that moves
 
 
@@ -54,7 +55,7 @@ class Comparison:
         """
         features = self.max_feature_difference
         return self.max_difference <= tolerance and (
-            features is None or features <= _FEATURE_TOLERANCE * tolerance
+            features is None or features <= RELATIVE_TOLERANCE * tolerance
         )
 
 
@@ -150,7 +151,7 @@ def difference(comparison: Comparison, *, tolerance: float) -> str:
     if comparison.max_difference <= tolerance:
         return (
             f"The models' features differ by {comparison.max_feature_difference:.2e} of the "
-            f"largest feature, more than {_FEATURE_TOLERANCE * tolerance:g}."
+            f"largest feature, more than {RELATIVE_TOLERANCE * tolerance:g}."
         )
     return (
         f"The models' probabilities differ by {comparison.max_difference:.2e}, more than "

@@ -21,15 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_lrn import lrn_against_reference, lrn_kernels
 from gpu_training import MODES, tensor_float32, training_steps
 from torch import Tensor
 
 from alexnet.checkpoint import Checkpoint
-from alexnet.config import LRNConfig, preset
+from alexnet.config import preset
 from alexnet.errors import AlexNetError, optional_import
 from alexnet.files import write_json
-from alexnet.lrn.op import lrn
-from alexnet.lrn.reference import local_response_norm
 from train.untrained import made_up_photos, untrained
 
 PRESETS = ("paper", "net145", "caffe", "torchvision", "mini")
@@ -92,21 +91,12 @@ class Checks:
         return found | {"copy_gb_per_s": 2 * source.nbytes / milliseconds / 1e6}
 
     def lrn_against_reference(self) -> dict[str, Any]:
-        """Values and gradients of the operator against the reference in float64; time per pass."""
-        shape = (4, 96, 55, 55) if self.quick else (128, 96, 55, 55)
-        config = LRNConfig()
-        maps = 67 * torch.randn(shape, device=self.device)
-        weights = torch.randn(shape, device=self.device)
-        mine, slope = _with_gradient(lambda m: lrn(m, config, columns=2), maps, weights)
-        truth, true_slope = _with_gradient(
-            lambda m: local_response_norm(m, config, columns=2), maps.double(), weights.double()
-        )
-        errors = {"error": _error(mine, truth), "gradient_error": _error(slope, true_slope)}
-        _require(max(errors.values()) < 1e-6, f"LRN differs from the reference: {errors}")
-        with torch.inference_mode():
-            milliseconds = self.median_ms(lambda: lrn(maps, config, columns=2))
-        gigabytes = 2 * maps.nbytes / 1e9
-        return errors | {"forward_ms": milliseconds, "gb_per_s": 1000 * gigabytes / milliseconds}
+        """Response normalisation, as the network calls it, against the reference."""
+        return lrn_against_reference(self)
+
+    def lrn_kernels(self) -> dict[str, Any]:
+        """The Triton kernels against the reference, a copy, and what else computes the same."""
+        return lrn_kernels(self)
 
     def same_answers_as_the_cpu(self) -> dict[str, Any]:
         """Probabilities of ten views: this device in float32, bf16 and fp16 against the CPU."""
@@ -159,19 +149,6 @@ class Checks:
             yield name, checkpoint, torch.from_numpy(photos)
 
 
-def _with_gradient(
-    function: Callable[[Tensor], Tensor], maps: Tensor, weights: Tensor
-) -> tuple[Tensor, Tensor]:
-    leaf = maps.clone().requires_grad_()
-    values = function(leaf)
-    (gradient,) = torch.autograd.grad(values, leaf, weights)
-    return values.detach(), gradient
-
-
-def _error(value: Tensor, truth: Tensor) -> float:
-    return float((value.double() - truth).norm() / truth.norm())
-
-
 def _probabilities(checkpoint: Checkpoint, photos: Tensor, device: torch.device) -> Tensor:
     classifier = checkpoint.classifier("ten").to(device)
     with torch.inference_mode():
@@ -210,6 +187,7 @@ def main() -> int:
     for check in (
         checks.ceilings,
         checks.lrn_against_reference,
+        checks.lrn_kernels,
         checks.same_answers_as_the_cpu,
         checks.training_steps,
         checks.onnx_runtime,

@@ -10,6 +10,7 @@ mkdir -p "$out"
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" ORT_DISABLE_TELEMETRY=1
 status=0
 python3 scripts/gpu_checks.py --device "${DEVICE:-cuda}" --out "$out/gpu.json" || status=$?
+python3 scripts/gpu_plugin.py --out "$out/plugin.json" || status=$?
 if python3 -c 'import pytest, click, rich' 2>/dev/null; then
   ALEXNET_GPU="${DEVICE:-cuda}" python3 -m pytest -q tests/gpu --junitxml "$out/gpu-tests.xml" || status=$?
 else

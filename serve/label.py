@@ -60,7 +60,7 @@ why), 2 wrong use.
     "--model",
     type=click.Path(path_type=Path),
     show_default="the model that ships",
-    help="Checkpoint (.safetensors) or exported model (.onnx).",
+    help="Checkpoint (.safetensors) or exported model (.onnx, .engine).",
 )
 @click.option(
     "--backend",

@@ -35,6 +35,8 @@ ORDER = (
     ("predictor",),
 )
 NEEDED = {"torch", "numpy", "PIL", "safetensors"}
+# Triton's language, imported when one of them runs.
+KERNELS = [ROOT / "alexnet" / "lrn" / f"{name}.py" for name in ("arithmetic", "kernels", "lanes")]
 
 
 def imports(path):
@@ -88,7 +90,17 @@ def test_the_core_needs_four_packages_and_no_more():
         if path.name in ("console.py", "options.py"):  # for the rooms only
             continue
         roots = {name.split(".")[0] for name in imports(path)[0]}
+        if path in KERNELS:
+            assert roots - {"alexnet"} == {"triton"}, path
+            continue
         assert roots - set(sys.stdlib_module_names) - {"alexnet"} <= NEEDED, path
+
+
+def test_only_kernels_import_kernels_before_they_run():
+    names = {f"alexnet.lrn.{path.stem}" for path in KERNELS}
+    for package in ("alexnet", *ROOMS):
+        for path in modules(package):
+            assert path in KERNELS or not names & set(imports(path)[0]), path
 
 
 def test_help_is_quick_because_heavy_packages_wait_until_they_are_needed():

@@ -1,6 +1,6 @@
 """Backends: each runs the deployed function of a model file. `open_backend` picks one by the file.
 
-A runtime (PyTorch, ONNX Runtime) is imported when a backend of it is opened, not before.
+A runtime (PyTorch, ONNX Runtime, TensorRT) is imported when a backend of it is opened, not before.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from alexnet.config import Views
 
 __all__ = ["BACKENDS", "ArtifactInfo", "Backend", "BackendError", "open_backend"]
 
-BACKENDS = {"torch": ".safetensors", "onnxruntime": ".onnx"}
+BACKENDS = {"torch": ".safetensors", "onnxruntime": ".onnx", "tensorrt": ".engine"}
 """Names of the backends, and the ending of the files that each runs."""
 
 
@@ -23,7 +23,7 @@ def open_backend(
     backend: str = "auto",
     views: Views | None = None,
     threads: int | None = None,
-    device: str = "cpu",
+    device: str | None = None,
 ) -> Backend:
     """Load a model file, ready to run.
 
@@ -33,7 +33,8 @@ def open_backend(
         views: None is the file's own (a checkpoint's: `ten`). Only a checkpoint can take others.
         threads: CPU threads of one run; None leaves it to the runtime. For PyTorch this is a
             setting of the whole process (`torch.set_num_threads`).
-        device: `cpu`, `cuda` or `cuda:N`.
+        device: `cpu`, `cuda` or `cuda:N`; None is the CPU, and a GPU for an engine, which runs
+            nowhere else.
 
     Raises:
         AlexNetError: the file is missing, damaged or foreign, or a request can't be met; the
@@ -46,10 +47,14 @@ def open_backend(
     if name == "torch":
         from alexnet.backends.pytorch import TorchBackend
 
-        return TorchBackend(file, views=views, threads=threads, device=device)
+        return TorchBackend(file, views=views, threads=threads, device=device or "cpu")
+    if name == "tensorrt":
+        from alexnet.backends.tensorrt import TensorRTBackend
+
+        return TensorRTBackend(file, views=views, device=device or "cuda")
     from alexnet.backends.onnx_runtime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(file, views=views, threads=threads, device=device)
+    return OnnxRuntimeBackend(file, views=views, threads=threads, device=device or "cpu")
 
 
 def _shipped_model() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from alexnet.config import Config, Views
 from alexnet.errors import AlexNetError
 from alexnet.labels import Label
+
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+"""What the layers of a model file are computed in; photos and answers are the same in all."""
 
 
 class BackendError(AlexNetError):
@@ -33,13 +36,14 @@ class ArtifactInfo:
     """Whether `run_features` works."""
     provenance: Mapping[str, Any]
     """Where the weights came from, as JSON values."""
+    precision: Precision = "fp32"
 
 
 class Backend(Protocol):
     """Runs the deployed function of one model file. Threads may share it."""
 
     name: str
-    """`torch` or `onnxruntime`."""
+    """`torch`, `onnxruntime` or `tensorrt`."""
     info: ArtifactInfo
 
     def run(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:

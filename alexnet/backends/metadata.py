@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
-from alexnet.backends.base import ArtifactInfo, BackendError
+from alexnet.backends.base import ArtifactInfo, BackendError, Precision
 from alexnet.config import Views
 from alexnet.header import FileKind, Header
+
+if TYPE_CHECKING:
+    import onnx
 
 GRAPH = FileKind(
     name="graph",
@@ -40,6 +43,9 @@ def info_from_metadata(metadata: Mapping[str, str], path: Path, *, sha256: str) 
         if views not in get_args(Views):
             raise ValueError(f"unknown views '{views}'.")
         features = bool(json.loads(metadata["features"]))
+        precision = metadata.get("precision", "fp32")  # which files of before don't name
+        if precision not in get_args(Precision):
+            raise ValueError(f"unknown precision '{precision}'.")
     return ArtifactInfo(
         path=path,
         sha256=sha256,
@@ -48,4 +54,13 @@ def info_from_metadata(metadata: Mapping[str, str], path: Path, *, sha256: str) 
         views=cast(Views, views),
         has_features=features,
         provenance=header.provenance,
+        precision=cast(Precision, precision),
     )
+
+
+def info_of_model(
+    model: onnx.ModelProto, path: Path = Path("The graph"), *, sha256: str = ""
+) -> ArtifactInfo:
+    """The same of a graph in memory, which was or will be the file `path`."""
+    metadata = {prop.key: prop.value for prop in model.metadata_props}
+    return info_from_metadata(metadata, path, sha256=sha256)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +20,8 @@ from alexnet.files import sha256_of
 
 # Of the runtime's severities 0 (verbose) to 4. Errors come as exceptions, and make our sentences.
 _FATAL_ONLY = 4
+# Batch sizes whose photos keep their place in the GPU's memory.
+_KEPT = 8
 
 
 class OnnxRuntimeBackend:
@@ -37,7 +41,7 @@ class OnnxRuntimeBackend:
         gpu = cuda_index(device)
         if not path.is_file():
             raise BackendError(f"There is no model {path}.")
-        runtime = _runtime()
+        runtime = load_runtime()
         session = _session(runtime, path, threads=threads, gpu=gpu)
         metadata = session.get_modelmeta().custom_metadata_map
         self.info = info_from_metadata(metadata, path, sha256=sha256_of(path))
@@ -47,6 +51,7 @@ class OnnxRuntimeBackend:
                 f"'{views}': export it again with --views {views}."
             )
         self._session: Any | None = session
+        self._bound = None if gpu is None else BoundRun(runtime, session, device=("cuda", gpu))
 
     def run(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities (N, classes) of uint8 photos (N, S, S, 3)."""
@@ -71,17 +76,57 @@ class OnnxRuntimeBackend:
 
     def close(self) -> None:
         """Free the session."""
-        self._session = None
+        self._session = self._bound = None
 
     def _outputs(self, photos: NDArray[np.uint8], names: list[str]) -> list[NDArray[np.float32]]:
         session = self._session
         if session is None:
             raise BackendError(f"The model {self.info.path} is closed.")
+        if self._bound is not None:
+            return self._bound(photos, names)
         outputs: list[NDArray[np.float32]] = session.run(names, {"photos": photos})
         return outputs
 
 
-def _runtime() -> ModuleType:
+class BoundRun:
+    """Runs a session on values that stay in a device's memory, one call after the other.
+
+    Photos are copied to a place that their batch size keeps, so that only the first call of a size
+    asks for memory; answers are copied back once all are computed.
+    """
+
+    def __init__(self, runtime: ModuleType, session: Any, *, device: tuple[str, int]) -> None:
+        """`device`: `cpu` or `cuda`, and which one."""
+        self._runtime, self._session, self._device = runtime, session, device
+        self._places: OrderedDict[int, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __call__(self, photos: NDArray[np.uint8], names: list[str]) -> list[NDArray[np.float32]]:
+        """The outputs `names` of uint8 photos (N, S, S, 3)."""
+        with self._lock:
+            place = self._place(photos.shape)
+            place.update_inplace(np.ascontiguousarray(photos))
+            binding = self._session.io_binding()
+            binding.bind_ortvalue_input("photos", place)
+            for name in names:
+                binding.bind_output(name, *self._device)
+            self._session.run_with_iobinding(binding)
+            outputs: list[NDArray[np.float32]] = binding.copy_outputs_to_cpu()
+        return outputs
+
+    def _place(self, shape: tuple[int, ...]) -> Any:
+        if shape[0] not in self._places:
+            value = self._runtime.OrtValue.ortvalue_from_shape_and_type(
+                shape, np.uint8, *self._device
+            )
+            self._places[shape[0]] = value
+            if len(self._places) > _KEPT:
+                self._places.popitem(last=False)
+        self._places.move_to_end(shape[0])
+        return self._places[shape[0]]
+
+
+def load_runtime() -> ModuleType:
     """The runtime, silent, and without telemetry unless the environment asks for it."""
     telemetry = os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read by the import
     runtime = optional_import("onnxruntime")
@@ -108,6 +153,11 @@ def _session(runtime: ModuleType, path: Path, *, threads: int | None, gpu: int |
     try:
         session = runtime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # the runtime's errors share no base class
+        if type(error).__name__ == "NotImplemented":
+            raise BackendError(
+                f"{path} asks for what this ONNX Runtime {runtime.__version__} has no code for on "
+                f"this device: {_first_line(error)}; another precision may do."
+            ) from error
         raise BackendError(
             f"{path} is not a whole ONNX model that this ONNX Runtime {runtime.__version__} can "
             f"run: {_first_line(error)}"

@@ -13,6 +13,7 @@ import torch
 from onnx import helper
 
 from alexnet.backends import BackendError, open_backend
+from alexnet.backends.onnx_runtime import BoundRun, load_runtime
 from alexnet.checkpoint import CheckpointError, save_checkpoint
 from alexnet.config import mini
 from alexnet.files import sha256_of
@@ -101,6 +102,41 @@ def test_threads_may_share_a_backend(backend, photos):
         found = list(pool.map(lambda photo: backend.run(photo[None]), [*photos, *photos]))
     for answer, right in zip(found, expected * 2, strict=True):
         np.testing.assert_allclose(answer, right, atol=1e-6)
+
+
+def test_values_bound_to_a_device_s_memory_give_the_same_answers(folder, photos):
+    """What a GPU runs, here on the CPU's own memory: sizes come and go, and come back."""
+    runtime = load_runtime()
+    session = runtime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    bound = BoundRun(runtime, session, device=("cpu", 0))
+    strided = np.repeat(photos, 2, axis=2)[:, :, ::2]
+    expected = open_backend(folder / "model.onnx").run_features(photos)
+    for count in (6, 1, 2, 3, 6, 1):
+        for batch, rows in ((strided[:count], slice(count)), (photos[-count:], slice(-count, 6))):
+            found = bound(batch, ["probabilities", "features"])
+            for answer, right in zip(found, expected, strict=True):
+                np.testing.assert_allclose(answer, right[rows], atol=1e-4)
+
+
+def test_threads_may_share_bound_values(folder, photos):
+    runtime = load_runtime()
+    session = runtime.InferenceSession(folder / "centre.onnx", providers=["CPUExecutionProvider"])
+    bound = BoundRun(runtime, session, device=("cpu", 0))
+    expected = [bound(photo[None], ["probabilities"])[0] for photo in photos]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda photo: bound(photo[None], ["probabilities"])[0], photos))
+    for answer, right in zip(found, expected, strict=True):
+        np.testing.assert_allclose(answer, right, atol=1e-6)
+
+
+def test_no_more_batch_sizes_keep_their_place_than_there_is_room_for(folder, photos):
+    runtime = load_runtime()
+    session = runtime.InferenceSession(folder / "centre.onnx", providers=["CPUExecutionProvider"])
+    bound = BoundRun(runtime, session, device=("cpu", 0))
+    many = np.concatenate([photos, photos])
+    for count in range(1, 12):
+        assert len(bound(many[:count], ["probabilities"])[0]) == count
+    assert len(bound._places) == 8
 
 
 def test_the_two_backends_agree_whatever_the_views(folder, photos):

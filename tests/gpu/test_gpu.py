@@ -5,10 +5,12 @@ import os
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from alexnet.backends import open_backend
 from alexnet.checkpoint import save_checkpoint
 from alexnet.config import preset
+from tests.train.runs import train_epoch
 from train.untrained import made_up_photos, untrained
 
 DEVICE = os.environ.get("ALEXNET_GPU", "cuda")
@@ -46,10 +48,37 @@ def test_onnx_runtime_gives_the_answers_of_the_cpu(checkpoint, tmp_path):
     np.testing.assert_allclose(open_backend(graph, device=DEVICE).run(photos), expected, atol=1e-5)
 
 
-def test_an_epoch_in_float64_gives_the_weights_of_the_cpu(tmp_path):
-    from PIL import Image
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("flavour", ["tensorrt", "rtx"])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("fp32", 1e-5), ("fp16", 5e-3), ("bf16", 5e-2), ("int8", 0.2)]
+)
+def test_engines_give_the_answers_of_the_cpu(checkpoint, tmp_path, flavour, precision, tolerance):
+    """Batches of every kind: recorded, filled up, in parts, and again."""
+    module = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}[flavour]
+    pytest.importorskip(module, reason=f"needs {module} on a GPU")
+    if flavour == "rtx" and torch.cuda.get_device_capability() in ((9, 0), (10, 0)):
+        pytest.skip("TensorRT for RTX does not run on this GPU")
+    pytest.importorskip("onnx", reason="needs onnx")
+    from export.engine_file import write
+    from export.source import open_source
+    from export.tensorrt import EngineOptions
 
-    from tests.train.runs import train_epoch
+    path, photos = checkpoint
+    engine = tmp_path / "model.engine"
+    options = EngineOptions(flavour=flavour, batch=(2, 2, 4))
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, photo in enumerate(photos):
+        Image.fromarray(photo).save(folder / f"{number}.png")
+    write(open_source(path), engine, options, precision=precision, calibrate=folder)
+    backend = open_backend(engine, device=DEVICE)
+    expected = open_backend(path).run(photos)
+    for rows in ([0], [0, 1], [0, 1, 2], [2, 1, 0, 1, 2, 0, 1], [1], [0, 1]):
+        np.testing.assert_allclose(backend.run(photos[rows]), expected[rows], atol=tolerance)
+
+
+def test_an_epoch_in_float64_gives_the_weights_of_the_cpu(tmp_path):
     from train.mesh import Mesh
     from train.prepare import prepare
     from train.recipes import recipe, run_config

@@ -1,0 +1,121 @@
+"""What the commands are given, a checkpoint or a graph, as the graph that they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alexnet.backends.base import ArtifactInfo, BackendError, Precision
+from alexnet.backends.metadata import info_of_model
+from alexnet.checkpoint import load_checkpoint
+from alexnet.config import Views
+from alexnet.errors import AlexNetError
+from alexnet.files import sha256_of
+from export.calibration_photos import calibration_photos
+from export.graph import onnx_model
+from export.precision import half_precision
+from export.quantize import Method, calibrated, quantised
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A file of weights, as graphs."""
+
+    path: Path
+    sha256: str
+    plain: onnx.ModelProto
+    """The graph as the file has it; of a checkpoint in float32."""
+    lean: onnx.ModelProto
+    """The cheapest graph with the same layers: a checkpoint's takes the centre alone."""
+
+    @property
+    def info(self) -> ArtifactInfo:
+        """What `plain` says of itself."""
+        return info_of_model(self.plain, self.path, sha256=self.sha256)
+
+    def photos(self, place: Path | None) -> Sequence[NDArray[np.uint8]]:
+        """The photos of `calibration_photos` for this network."""
+        return calibration_photos(place, self.info.config.input)
+
+    def in_precision(
+        self,
+        precision: Precision | None,
+        *,
+        model: onnx.ModelProto | None = None,
+        calibrate: Path | None = None,
+        method: Method = "percentile",
+    ) -> onnx.ModelProto:
+        """`model` (`plain` where None, or a rewritten copy of it) in a precision; None: its own.
+
+        Raises:
+            AlexNetError: the file has another precision than float32 already, or int8 finds no
+                photos to calibrate on.
+        """
+        model = model or self.plain
+        own = self.info.precision
+        if precision in (None, own):
+            return model
+        if own != "fp32":
+            raise AlexNetError(
+                f"{self.path} is in {own} already and can't be made {precision}: begin with its "
+                "checkpoint, or with a graph in fp32."
+            )
+        if precision == "int8":
+            return quantised(model, calibrated(self.lean, self.photos(calibrate), method=method))
+        assert precision is not None
+        return half_precision(model, precision)
+
+
+def open_source(path: Path, *, views: Views | None = None, features: bool = False) -> Source:
+    """Read a checkpoint or a graph of ours.
+
+    Args:
+        path: a .safetensors or .onnx file.
+        views: None: a graph's own, and ten of a checkpoint.
+        features: whether the output `features` is wanted; a graph must have it.
+
+    Raises:
+        AlexNetError: neither of them, missing, damaged or foreign; or a graph with other views, or
+            without features.
+    """
+    if path.suffix == ".safetensors":
+        checkpoint = load_checkpoint(path)
+        plain = onnx_model(checkpoint, views=views or "ten", features=features)
+        lean = onnx_model(checkpoint, views="centre")
+        return Source(path=path, sha256=sha256_of(path), plain=plain, lean=lean)
+    if path.suffix != ".onnx":
+        raise AlexNetError(f"{path} is no checkpoint (.safetensors) and no graph (.onnx).")
+    model = _read(path)
+    source = Source(path=path, sha256=sha256_of(path), plain=model, lean=model)
+    info = source.info
+    if views not in (None, info.views):
+        raise BackendError(
+            f"{path} was exported with the views '{info.views}' and can't take '{views}': export "
+            f"it again with --views {views}."
+        )
+    if features and not info.has_features:
+        raise BackendError(
+            f"{path} was exported without features: export it again with --features."
+        )
+    return source
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    import onnx
+
+    if not path.is_file():
+        raise BackendError(f"There is no model {path}.")
+    try:
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf's errors and the checker's share no base class
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise BackendError(f"{path} is not a whole ONNX model: {reason}") from error
+    return model

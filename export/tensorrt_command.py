@@ -1,0 +1,140 @@
+"""`alexnet-export tensorrt`: the options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import click
+
+from alexnet import options
+from alexnet.backends.base import Precision
+from alexnet.backends.engine import Flavour, Hardware
+from alexnet.config import Views
+from alexnet.console import Command, log
+from export import precision_options
+
+
+class Profile(click.ParamType[tuple[int, int, int]]):
+    """`1,8,64`, or one number for all three."""
+
+    name = "profile"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int, int]:
+        """Three integers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = [int(part) for part in str(value).split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) not in (1, 3):
+            self.fail(f"'{value}' is not of the form MIN,BEST,MAX.", param, ctx)
+        least, best, most = numbers if len(numbers) == 3 else numbers * 3
+        return least, best, most
+
+
+@click.command(cls=Command)
+@click.argument("source", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The .engine file to write; FILE.engine.json goes beside it.",
+)
+@click.option(
+    "--flavour",
+    type=click.Choice(get_args(Flavour)),
+    default="tensorrt",
+    show_default=True,
+    help="TensorRT builds for the GPU at hand; TensorRT for RTX needs no GPU to build.",
+)
+@precision_options.precision
+@click.option(
+    "--lrn",
+    type=click.Choice(["plugin", "native"]),
+    default="native",
+    show_default=True,
+    help="Response normalisation by this project's kernel (--flavour tensorrt), or by TensorRT.",
+)
+@click.option(
+    "--batch",
+    type=Profile(),
+    default="1,8,64",
+    show_default=True,
+    metavar="MIN,BEST,MAX",
+    help="Fewest photos of a call, those it is to be fastest with, and most; one number for all.",
+)
+@options.views
+@click.option("--features", is_flag=True, help="Add the output `features`.")
+@precision_options.calibrate
+@precision_options.method
+@click.option(
+    "--targets",
+    metavar="8.6,12.0,...",
+    show_default="what TensorRT for RTX builds for by itself",
+    help="Compute capabilities to build for (--flavour rtx).",
+)
+@click.option(
+    "--timing-cache",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File of what was timed before; made or added to (--flavour tensorrt).",
+)
+@click.option(
+    "--version-compatible", is_flag=True, help="Later TensorRTs run it (--flavour tensorrt)."
+)
+@click.option(
+    "--hardware-compatible",
+    "hardware",
+    type=click.Choice(get_args(Hardware)),
+    default="this",
+    show_default=True,
+    help="GPUs that run it: this model, the same compute capability, or all from Ampere on "
+    "(--flavour tensorrt).",
+)
+def tensorrt(
+    source: Path | None,
+    output: Path,
+    flavour: Flavour,
+    precision: Precision | None,
+    lrn: Literal["plugin", "native"],
+    batch: tuple[int, int, int],
+    views: Views | None,
+    features: bool,
+    calibrate: Path | None,
+    method: Literal["percentile", "entropy"],
+    targets: str | None,
+    timing_cache: Path | None,
+    version_compatible: bool,
+    hardware: Hardware,
+) -> None:
+    """Build SOURCE as a TensorRT engine.
+
+    SOURCE is a checkpoint (.safetensors) or an exported graph (.onnx).  [default: (the model that
+    ships)]
+    """
+    from alexnet.checkpoint import shipped_model
+    from alexnet.errors import AlexNetError
+    from export.engine_file import write
+    from export.source import open_source
+    from export.tensorrt import EngineOptions
+
+    if output.suffix != ".engine":
+        raise AlexNetError(f"The name of an engine ends in .engine, and {output} does not.")
+    asked = EngineOptions(
+        flavour=flavour,
+        lrn=lrn,
+        batch=batch,
+        targets=tuple(part.strip() for part in targets.split(",")) if targets else (),
+        version_compatible=version_compatible,
+        hardware=hardware,
+        timing_cache=timing_cache,
+    )
+    opened = open_source(source or shipped_model(), views=views, features=features)
+    facts = write(opened, output, asked, precision=precision, calibrate=calibrate, method=method)
+    size = output.stat().st_size / 1e6
+    log(
+        f"Wrote {output}: {size:.1f} MB, by {flavour} {facts.tensorrt}, batches of {batch[0]} to "
+        f"{batch[2]}."
+    )
