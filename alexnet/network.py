@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from alexnet.config import Config, ConvConfig, DropoutConfig, Step
 from alexnet.geometry import feature_count, groups
-from alexnet.lrn.op import lrn
+from alexnet.lrn.op import lrn, relu_lrn_pool
 
 Join = Callable[[str, Tensor], Tensor]
 Draws = tuple[Tensor, Tensor]
@@ -105,6 +105,10 @@ class AlexNet(nn.Module):
     def conv_stage(self, name: str, conv: ConvConfig, maps: Tensor) -> Tensor:
         """One convolution and its steps: (N, C, H, W) -> (N, conv.maps, H', W')."""
         maps = self.convolve(name, conv, maps)
+        if conv.steps == ("relu", "lrn", "pool"):  # one kernel, where there is one
+            assert conv.lrn is not None
+            assert conv.pool is not None
+            return relu_lrn_pool(maps, conv.lrn, conv.pool, columns=self.columns)
         for step in conv.steps:
             maps = self.step(step, conv, maps)
         return maps

@@ -120,20 +120,22 @@ def _trial(device: torch.device) -> str | None:
     A driver, a GPU or a Triton that they were never run on may fail to compile them, or worse.
     """
     maps = torch.linspace(-300, 300, 2 * 8 * 9, device=device).reshape(2, 8, 3, 3)
-    config, found = LRNConfig(), [torch.empty_like(maps) for _ in range(2)]
+    config, pool, found = LRNConfig(), PoolConfig(), [torch.empty_like(maps) for _ in range(2)]
+    found.append(_pooled(maps, pool))
     # The formula and its gradient, without autograd: an operator that runs is beneath it.
-    index, values = torch.arange(8, device=device), maps.double()
-    near = (index[:, None] - index).abs() <= config.size // 2
-    band = (near & (index[:, None] // 4 == index // 4)).double()
-    base = config.k + config.coefficient * torch.einsum("ij,njhw->nihw", band, values**2)
+    values, positive = maps.double(), maps.double().clamp(min=0)
+    base, band = _base_of(values, config), _band_of(config, device)
     power = base**-config.beta
     spread = torch.einsum("ij,njhw->nihw", band, values**2 * power / base)
     strength = 2 * config.beta * config.coefficient
-    truth = (values * power, values * power - strength * values * spread)
+    slope = values * power - strength * values * spread
+    response = positive * _base_of(positive, config) ** -config.beta
+    truth = (values * power, slope, response.amax((2, 3), keepdim=True))
     try:
         kinds = {"columns": 2, **_memory(maps)}
         _run(lrn_launch("lrn_forward", _shape(maps), config, **kinds), maps, found[0])
         _run(lrn_launch("lrn_backward", _shape(maps), config, **kinds), maps, maps, found[1])
+        _run(pool_launch(_shape(maps), config, pool, **kinds), maps, found[2])
         errors = [
             float((mine.double() - theirs).norm() / theirs.norm())
             for mine, theirs in zip(found, truth, strict=True)
@@ -143,6 +145,19 @@ def _trial(device: torch.device) -> str | None:
     if not max(errors) < 1e-5:
         return f"Triton's kernels give wrong values here (by {max(errors):.1e} of themselves)."
     return None
+
+
+def _base_of(values: Tensor, config: LRNConfig) -> Tensor:
+    """The base of the power for values (N, 8, H, W) of two columns."""
+    band = _band_of(config, values.device)
+    return config.k + config.coefficient * torch.einsum("ij,njhw->nihw", band, values**2)
+
+
+def _band_of(config: LRNConfig, device: torch.device) -> Tensor:
+    """Which of eight maps in two columns are in whose window."""
+    index = torch.arange(8, device=device)
+    near = (index[:, None] - index).abs() <= config.size // 2
+    return (near & (index[:, None] // 4 == index // 4)).double()
 
 
 def _start(launch: Launch, *tensors: Tensor) -> None:

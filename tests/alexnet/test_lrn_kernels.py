@@ -173,3 +173,21 @@ def test_the_kernels_compile_for_three_generations_and_spill_nothing():
         assert row["spilled"] == 0, row
         assert row["shared"] == 0, row
         assert row["registers"] <= 168, row  # 3 blocks of 128 lanes on a multiprocessor
+
+
+@needs_triton
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("", "None"),
+        ("tensors[-1].mul_(1.001)", "Triton's kernels give wrong values here (by 1.0e-03"),
+        ("raise RuntimeError('no PTX')", "Triton's kernels do not run here (RuntimeError: no PTX)"),
+    ],
+)
+def test_kernels_are_tried_before_they_are_trusted(change, said):
+    code = (
+        "from alexnet.lrn import operators\nrun = operators._run\n"
+        f"def changed(launch, *tensors):\n    run(launch, *tensors); {change}\n"
+        "operators._run = changed\nprint(operators.why_no_triton())"
+    )
+    assert run_python("-c", code, TRITON_INTERPRET="1").startswith(said)
