@@ -170,8 +170,7 @@ def fit(
     chosen = chosen_recipe(preset_name, recipe_name)
     if stretch is not None:
         chosen = stretched(chosen, stretch)
-    own = [("epochs", epochs), ("dtype", dtype)]
-    settings = (*settings, *(f"recipe.{name}={value}" for name, value in own if value is not None))
+    settings = recipe_settings(settings, epochs=epochs, dtype=dtype)
     with open_mesh(columns=columns, device=device) as mesh:
         with mesh.agreed():
             dataset = Dataset(data)
@@ -199,6 +198,12 @@ def fit(
 def chosen_recipe(preset_name: str, recipe_name: str | None) -> Recipe:
     """The recipe that was asked for, or the one that belongs to the preset."""
     return recipe(recipe_name or ("mini" if preset_name == "mini" else "paper"))
+
+
+def recipe_settings(settings: tuple[str, ...], **values: object) -> tuple[str, ...]:
+    """`settings`, and those of the recipe that have options of their own and were given."""
+    own = (f"recipe.{name}={value}" for name, value in values.items() if value is not None)
+    return (*settings, *own)
 
 
 def decoders(device: str, neighbours: int) -> int:

@@ -70,8 +70,7 @@ def speed(
     from train.speed import measure
 
     chosen = fit_command.chosen_recipe(preset_name, recipe_name)
-    own = [("batch", batch), ("dtype", dtype)]
-    settings = (*settings, *(f"recipe.{name}={value}" for name, value in own if value is not None))
+    settings = fit_command.recipe_settings(settings, batch=batch, dtype=dtype)
     with open_mesh(columns=columns, device=device) as mesh:
         with mesh.agreed():
             dataset = Dataset(data)
