@@ -193,7 +193,13 @@ def begin(source, data, *, until):
     """Start the real command with two workers, and return once it wrote the shard `until`."""
     options = ("--size=16", "--shard-photos=64", "--workers=2")
     command = [sys.executable, "-m", "train", "prepare", source, data, *options]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        list(map(str, command)),
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs ignore Ctrl-C, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not (data / until).exists():
         assert process.poll() is None, process.stderr.read()
     return process
