@@ -20,8 +20,6 @@ from torch import Tensor
 
 from alexnet.errors import AlexNetError
 
-_HOW = "torchrun --nproc-per-node"
-
 
 class MeshError(AlexNetError):
     """Processes that can't share the work, or that were lost."""
@@ -146,7 +144,7 @@ def open_mesh(*, columns: int = 1, device: str = "cpu") -> Iterator[Mesh]:
         raise MeshError(
             f"{columns} columns need {columns} processes, or a multiple of that, and there "
             f"{'is 1' if size == 1 else f'are {size}'}: start them with "
-            f"`{_HOW} {columns} -m train ...`."
+            f"`torchrun --nproc-per-node {columns} -m train ...`."
         )
     if size == 1:
         yield Mesh(device=chosen)

@@ -1,6 +1,8 @@
 import functools
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -11,6 +13,8 @@ from PIL import Image
 from alexnet.checkpoint import load_checkpoint
 from tests.train.conftest import THIN, lines, on_ranks, run
 from train.dataset import Dataset
+from train.fit import FitOptions
+from train.fit import fit as fit_here
 from train.mesh import open_mesh
 from train.recipes import recipe, run_config
 from train.trainer import Trainer, TrainingError
@@ -290,6 +294,39 @@ def test_weights_that_one_column_has_lost_are_lost_for_all(colors):
     assert found[0].startswith(
         "The weights have diverged in epoch 1, step 3, at a learning rate of "
     )
+
+
+def _run_here(data, out, *settings, **options):
+    """A run of three steps an epoch in this process."""
+    thin = [option.removeprefix("--set=") for option in SHORT if option.startswith("--set=")]
+    config = run_config("mini", recipe("mini"), classes=3, settings=[*thin, *settings])
+    return fit_here(config, Dataset(data), out, options=FitOptions(**options))
+
+
+def test_sigterm_during_a_validation_is_heard_when_it_is_over(colors, tmp_path, monkeypatch):
+    validate = Trainer.validate
+
+    def asked(trainer, *views):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(trainer, *views)
+
+    monkeypatch.setattr(Trainer, "validate", asked)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        found = _run_here(colors, tmp_path / "run", "recipe.epochs=2")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert found["stopped"] == "SIGTERM"
+    assert found["checkpoint"].endswith("epoch-0001-step-000000.safetensors")
+
+
+def test_an_epoch_s_line_has_the_rate_of_its_first_step_also_after_a_resume(colors, tmp_path):
+    # Half a cosine over two epochs: 1 in the first step, 1/2 in the first of the second epoch.
+    flowing = ("recipe.epochs=2", "recipe.schedule.kind=cosine", "recipe.schedule.cut_at=[]")
+    _run_here(colors, tmp_path / "run", *flowing, max_steps=4)
+    _run_here(colors, tmp_path / "run", *flowing, resume=True)
+    rates = [line["lr"] for line in metrics(tmp_path / "run")]
+    assert rates == pytest.approx([0.01, 0.005])
 
 
 def test_a_run_that_had_its_steps_is_measured_again(colors, tmp_path):
