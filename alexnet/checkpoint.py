@@ -20,6 +20,7 @@ from torch import Tensor
 from alexnet.classifier import Classifier
 from alexnet.color import ColorPCA
 from alexnet.config import Config, Views
+from alexnet.dense import DenseClassifier
 from alexnet.errors import AlexNetError
 from alexnet.files import atomic_path
 from alexnet.header import FileKind, Header
@@ -68,8 +69,14 @@ class Checkpoint:
         return network.eval()
 
     def classifier(self, views: Views = "ten") -> Classifier:
-        """The deployed function of this checkpoint."""
+        """The deployed function of this checkpoint, of crops of square photos."""
         return Classifier(self.config, self.network(), self.mean, views=views)
+
+    def deployed(self, views: Views = "ten") -> Classifier | DenseClassifier:
+        """The deployed function of this checkpoint, with any views."""
+        if views == "dense":
+            return DenseClassifier(self.config, self.network(), self.mean)
+        return self.classifier(views)
 
 
 def shipped_model() -> Path:

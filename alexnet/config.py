@@ -12,8 +12,11 @@ from typing import Literal
 from alexnet.errors import AlexNetError
 from alexnet.settings import at_least, chosen_by
 
-Views = Literal["ten", "centre"]
-Step = Literal["relu", "lrn", "same_map_lrn", "pool"]
+Views = Literal["ten", "centre", "dense"]
+"""Ten crops of the square photo, the central one, or every place of the whole photo
+(docs/dense.md)."""
+Nonlinearity = Literal["relu", "tanh"]
+Step = Literal["relu", "tanh", "lrn", "same_map_lrn", "pool"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,11 +156,12 @@ class ConvConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FullConfig:
-    """A fully connected layer with ReLU; every unit sees all columns."""
+    """A fully connected layer and its nonlinearity; every unit sees all columns."""
 
     units: int = 4096
     init_std: float | None = 0.01
     init_bias: float = 1.0
+    nonlinearity: Nonlinearity = "relu"
 
     def __post_init__(self) -> None:
         """Check ranges."""

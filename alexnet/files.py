@@ -60,7 +60,9 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as indented JSON with a final newline, atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    # A file name's byte that is not UTF-8 is a surrogate, whose escape is JSON's own, too.
+    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 from alexnet.config import Config, ConvConfig, NetworkConfig, PoolConfig, Step
 from alexnet.errors import AlexNetError
 
-Kind = Literal["input", "conv", "relu", "lrn", "pool", "full", "dropout", "softmax"]
+Kind = Literal["input", "conv", "relu", "tanh", "lrn", "pool", "full", "dropout", "softmax"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,11 @@ def layers(config: Config) -> tuple[Layer, ...]:
     return tuple(found)
 
 
+def last_side(config: Config) -> int:
+    """Side of the last convolutional output of a crop, which fc6 reads."""
+    return [layer.shape[-1] for layer in layers(config) if len(layer.shape) == 3][-1]
+
+
 def feature_count(config: Config) -> int:
     """Values of the last convolutional output, which fc6 reads."""
     flat = next(layer for layer in layers(config) if layer.name == "fc6").weights
@@ -140,7 +145,7 @@ def _conv_layers(
                 raise AlexNetError(f"pool{number} does not fit maps of {out}: take a larger crop.")
             out = pool_side(out, conv.pool)
             detail = f"max {conv.pool.size}x{conv.pool.size}/{conv.pool.stride}"
-        elif step != "relu":
+        elif step not in ("relu", "tanh"):
             lrn = conv.lrn_of(step)
             detail = (
                 f"n={lrn.size} k={lrn.k:g} c={lrn.coefficient:g} beta={lrn.beta:g} {lrn.window}"
@@ -162,6 +167,7 @@ def _conv_layers(
 def _full_layers(network: NetworkConfig, *, inputs: int) -> list[Layer]:
     found: list[Layer] = []
     drop_inputs = network.dropout.of == "inputs"
+    kinds: dict[int, Kind] = {6: network.fc6.nonlinearity, 7: network.fc7.nonlinearity}
     for number, units in ((6, network.fc6.units), (7, network.fc7.units), (8, network.classes)):
         dropout = Layer(
             name=f"dropout{number}",
@@ -183,7 +189,8 @@ def _full_layers(network: NetworkConfig, *, inputs: int) -> list[Layer]:
         )
         if number < 8:
             # Not relu6: that is conv6's, in six_conv.
-            found.append(Layer(name=f"fc{number}_relu", kind="relu", shape=(units,)))
+            kind = kinds[number]
+            found.append(Layer(name=f"fc{number}_{kind}", kind=kind, shape=(units,)))
             if not drop_inputs:
                 found.append(dropout)
         inputs = units

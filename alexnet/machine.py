@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import math
 import os
 import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alexnet import __version__
@@ -16,10 +20,57 @@ _KEEP_MEMORY = {-3: 32 * 2**20, -1: 2**31 - 1, -2: 256 * 2**20}
 
 
 def cores() -> int:
-    """Logical cores that this process may use, which can be fewer than the machine has."""
+    """Logical cores that this process may use: fewer than the machine's where it is pinned to some,
+    or where a container's quota gives it so much time of them."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        found = len(os.sched_getaffinity(0))
+    else:
+        found = os.cpu_count() or 1
+    quota = cpu_quota()
+    return found if quota is None else max(1, min(found, math.ceil(quota)))
+
+
+def cpu_quota(
+    own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+) -> float | None:
+    """Cores' worth of processor time that Linux lets this process have; None: all that there is.
+
+    Args:
+        own: names this process's control groups, a line a hierarchy.
+        root: where they are files: `cpu.max` (version 2), or `cpu.cfs_quota_us` (version 1).
+    """
+    try:
+        lines = own.read_text("utf-8").splitlines()
+    except OSError:
+        return None  # not Linux
+    quotas = []
+    for line in lines:
+        _, kinds, path = line.split(":", 2)
+        if kinds and "cpu" not in kinds.split(","):
+            continue
+        top = root / kinds if kinds else root
+        # A container may see its own group only, as the top.
+        for folder in {top, *(top / part for part in _with_parents(path))}:
+            quotas += [quota for quota in (_quota(folder),) if quota is not None]
+    return min(quotas, default=None)
+
+
+def _with_parents(path: str) -> list[str]:
+    parts = [part for part in path.split("/") if part]
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _quota(folder: Path) -> float | None:
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text("utf-8").split()
+        else:
+            quota, period = (
+                (folder / f"cpu.cfs_{name}_us").read_text("utf-8") for name in ("quota", "period")
+            )
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None  # no limit is `max` in version 2 and -1 in version 1
 
 
 def cpu_model() -> str:
@@ -66,6 +117,31 @@ def keep_memory() -> None:
         return
     for parameter, value in _KEEP_MEMORY.items():
         mallopt(parameter, value)
+
+
+class _SignalStack(ctypes.Structure):
+    """`stack_t` of Linux's <signal.h>."""
+
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextmanager
+def keep_signal_stack() -> Iterator[None]:
+    """Leave this thread the stack on which its signals are handled, on Linux.
+
+    OpenVINO's CPU plugin gives the thread that loads it another one, and frees the memory of that
+    in whatever thread the model is freed: from then on the first SIGTERM or SIGINT with a handler
+    ends the process with a segmentation fault (2026.4). Python's own stack is large enough.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    before, sigaltstack = _SignalStack(), ctypes.CDLL(None).sigaltstack
+    sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        sigaltstack(ctypes.byref(before), None)
 
 
 def versions(*packages: str) -> dict[str, str]:

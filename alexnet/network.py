@@ -8,12 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alexnet.config import Config, ConvConfig, DropoutConfig, Step
+from alexnet.config import Config, ConvConfig, DropoutConfig, Nonlinearity, Step
 from alexnet.geometry import feature_count, groups
 from alexnet.lrn.op import lrn, relu_lrn_pool
 
 Join = Callable[[str, Tensor], Tensor]
 Draws = tuple[Tensor, Tensor]
+
+NONLINEARITIES: dict[Nonlinearity, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "tanh": torch.tanh,
+}
 
 
 def _whole(layer: str, values: Tensor) -> Tensor:
@@ -87,18 +92,28 @@ class AlexNet(nn.Module):
         return self.forward_features(crops, draws)[0]
 
     def forward_features(self, crops: Tensor, draws: Draws | None = None) -> tuple[Tensor, Tensor]:
-        """Logits (N, classes), and fc7 after its ReLU and before dropout (N, units)."""
-        first, second = draws or (None, None)
-        drop_inputs = self.config.network.dropout.of == "inputs"
+        """Logits (N, classes), and fc7 after its nonlinearity and before dropout (N, units)."""
+        return self.full_stage(self.maps_of(crops).flatten(1), draws)
+
+    def maps_of(self, crops: Tensor) -> Tensor:
+        """What the last convolution and its steps give; crops (N, 3, H, W) may be of any shape."""
         maps = crops
         for name, conv in self.convs:
             if conv.reads == "all" and name != "conv1":
                 maps = self.join(name, maps)
             maps = self.conv_stage(name, conv, maps)
-        values = self.join("fc6", maps.flatten(1))
-        hidden = F.relu(self.fc6(self.dropout6(values, first) if drop_inputs else values))
+        return maps
+
+    def full_stage(self, values: Tensor, draws: Draws | None = None) -> tuple[Tensor, Tensor]:
+        """The same of what fc6 reads (N, inputs): the last maps, flattened."""
+        first, second = draws or (None, None)
+        drop_inputs = self.config.network.dropout.of == "inputs"
+        values = self.join("fc6", values)
+        hidden = self.fc6(self.dropout6(values, first) if drop_inputs else values)
+        hidden = NONLINEARITIES[self.config.network.fc6.nonlinearity](hidden)
         values = self.join("fc7", hidden if drop_inputs else self.dropout6(hidden, first))
-        hidden = F.relu(self.fc7(self.dropout7(values, second) if drop_inputs else values))
+        hidden = self.fc7(self.dropout7(values, second) if drop_inputs else values)
+        hidden = NONLINEARITIES[self.config.network.fc7.nonlinearity](hidden)
         values = self.join("fc8", hidden if drop_inputs else self.dropout7(hidden, second))
         return self.join("logits", self.fc8(values)), hidden
 
@@ -127,8 +142,8 @@ class AlexNet(nn.Module):
 
     def step(self, step: Step, conv: ConvConfig, maps: Tensor) -> Tensor:
         """One of a convolution's steps, on the maps that the step before left."""
-        if step == "relu":
-            return F.relu(maps)
+        if step in NONLINEARITIES:
+            return NONLINEARITIES[step](maps)
         if step == "pool":
             assert conv.pool is not None
             return F.max_pool2d(maps, conv.pool.size, conv.pool.stride, ceil_mode=conv.pool.ceil)

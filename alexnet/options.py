@@ -6,6 +6,7 @@ from typing import get_args
 
 import click
 
+from alexnet.backends.base import Mode
 from alexnet.config import PRESETS, Views
 
 preset = click.option(
@@ -24,7 +25,8 @@ views = click.option(
     "--views",
     type=click.Choice(get_args(Views)),
     show_default="the model's own; a checkpoint's is ten",
-    help="Average ten views of each photo, or take the centre alone (faster).",
+    help="Average ten views of each photo, or take the centre alone (faster), or average over the "
+    "whole photo, of any shape (dense).",
 )
 
 threads = click.option(
@@ -32,6 +34,14 @@ threads = click.option(
     type=click.IntRange(min=1),
     show_default="the backend's own choice",
     help="CPU threads that run a model.",
+)
+
+mode = click.option(
+    "--mode",
+    type=click.Choice(get_args(Mode)),
+    default="throughput",
+    show_default=True,
+    help="Batches side by side, a core each, or one at a time on all cores (latency).",
 )
 
 device = click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")

@@ -1,4 +1,4 @@
-"""Bytes, a path or a PIL image -> the square RGB photo that every network of this project reads.
+"""Bytes, a path or a PIL image -> the RGB photo that every network of this project reads.
 
 Two steps: `decode_photo` of alexnet.decoder, then `fit_photo`.
 """
@@ -20,7 +20,7 @@ from alexnet.photo_error import (
     UnreadablePhotoError,
     UnsupportedFormatError,
 )
-from alexnet.square import to_square
+from alexnet.square import to_square, to_whole
 
 __all__ = [
     "MAX_PIXELS",
@@ -39,10 +39,10 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Photo:
-    """A decoded photo, fitted to the square, and what is known of the file it came from."""
+    """A decoded photo, fitted to the network's size, and what is known of the file it came from."""
 
     pixels: npt.NDArray[np.uint8]
-    """RGB, (size, size, 3), 0-255, C-contiguous and writable."""
+    """RGB, (size, size, 3), whole (height, width, 3); 0-255, C-contiguous and writable."""
     width: int
     """Of the upright original, in pixels."""
     height: int
@@ -53,19 +53,26 @@ class Photo:
 
 
 def load_photo(
-    source: Source, input: InputConfig, *, fast: bool = False, max_pixels: int = MAX_PIXELS
+    source: Source,
+    input: InputConfig,
+    *,
+    whole: bool = False,
+    fast: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> Photo:
     """Decode a photo, turn it upright, convert it to RGB and fit it to `input.size`.
 
     `fit="crop"`: the shorter side is resized to `input.size`, the other in proportion, rounded
     down, and the central square is cut out (half an odd rest goes to the right and bottom).
     `fit="warp"`: both sides are resized to `input.size`. A photo of that size stays as it is.
+    `whole=True`, for dense answers: nothing is cut out (see `to_whole`).
 
     `fast=True` lets the JPEG decoder shrink the photo while it decodes, never below twice
     `input.size`, and shrinks any photo in two steps (Pillow's `draft` and `reducing_gap=2`). Photos
     whose shorter side (`warp`: longer) is under about 4 * size come out the same to the bit; larger
-    ones differ by less than one level of 255 on average. At 12 megapixels a JPEG takes a fifth of
-    the time (122 -> 25 ms), other formats gain little.
+    ones differ, at 256 pixels by about one level of 255 on average, at 64 by up to four
+    (scripts/fast_decoding.py). At 12 megapixels a JPEG takes a fifth of the time (122 -> 25 ms),
+    other formats gain little.
 
     A PIL image is used as it is now (its current frame) and is not altered.
 
@@ -75,13 +82,16 @@ def load_photo(
     """
     # Pillow's `draft`: at least twice the size, so that resizing still has pixels to average.
     decoded = decode_photo(source, smallest=2 * input.size if fast else None, max_pixels=max_pixels)
-    return fit_photo(decoded, input, fast=fast)
+    return fit_photo(decoded, input, whole=whole, fast=fast)
 
 
-def fit_photo(decoded: DecodedPhoto, input: InputConfig, *, fast: bool = False) -> Photo:
+def fit_photo(
+    decoded: DecodedPhoto, input: InputConfig, *, whole: bool = False, fast: bool = False
+) -> Photo:
     """The second step of `load_photo`: a decoded photo, fitted to `input.size`."""
+    fit = to_whole if whole else to_square
     return Photo(
-        pixels=np.array(to_square(decoded.image, input, fast=fast)),
+        pixels=np.array(fit(decoded.image, input, fast=fast)),
         width=decoded.width,
         height=decoded.height,
         format=decoded.format,

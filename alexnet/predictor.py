@@ -1,4 +1,7 @@
-"""Photos -> predictions, for any number of photos: decoded in threads while the network runs."""
+"""Photos -> predictions, for any number of photos: decoded in threads while the network runs.
+
+As many batches are in the network at once as the backend has streams; answers come in order.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from alexnet.backends.base import Backend
+from alexnet.backends.base import Backend, ViewsBackend
 from alexnet.errors import AlexNetError
 from alexnet.labels import Label
 from alexnet.machine import cores
 from alexnet.photo import MAX_PIXELS, Photo, PhotoError, Source, load_photo
+
+LazyBytes = Callable[[], bytes]
+"""A photo that is still to be read: called where photos are decoded, it may raise a PhotoError."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,8 @@ class Prediction:
     """Of all classes, (classes,)."""
     features: npt.NDArray[np.float32] | None = None
     """fc7 after its ReLU, (units,), where asked for."""
+    views: npt.NDArray[np.float32] | None = None
+    """Probabilities of each view by itself, (views, classes), where asked for."""
     width: int | None = None
     """Of the upright original, in pixels."""
     height: int | None = None
@@ -61,7 +69,7 @@ class Predictor:
         backend: Backend,
         *,
         decoders: int | None = None,
-        batch: int = 16,
+        batch: int | None = None,
         fast: bool = False,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
@@ -71,7 +79,9 @@ class Predictor:
             backend: what runs the network.
             decoders: threads that decode for each `predict`; None: as many as this process has
                 cores.
-            batch: photos that the backend is given at once, at most.
+            batch: photos that the backend is given at once, at most; None: 4 on each of several
+                streams, which already read the weights of fully connected layers once for 40
+                crops, and 16 where there is one stream.
             fast: as in `load_photo`: faster decoding of large photos, slightly other pixels.
             max_pixels: as in `load_photo`.
 
@@ -80,20 +90,21 @@ class Predictor:
         """
         self.backend = backend
         self.decoders = _at_least_one("decoders", cores() if decoders is None else decoders)
-        self.batch = _at_least_one("batch", batch)
+        default = 4 if backend.streams > 1 else 16
+        self.batch = _at_least_one("batch", default if batch is None else batch)
         self.fast = fast
         self.max_pixels = max_pixels
 
     def predict(
-        self, photos: Iterable[Source], *, top_k: int = 5, features: bool = False
+        self, photos: Iterable[Source | LazyBytes], *, top_k: int = 5, features: bool = False
     ) -> Iterator[Prediction]:
         """One prediction for each photo, in their order, while `photos` is read bit by bit.
 
-        At most three batches (or three times `decoders`, if more) of photos are read before their
-        answers are taken, so `photos` may be endless. A photo that cannot be used gives a
-        prediction with `error`, and changes no other. What the backend raises is raised here; what
-        `photos` raises too, after the answers for all photos before. Closing the iterator, or
-        leaving it to an error, ends its threads.
+        Photos are read before their answers are taken: two batches and one for each stream of the
+        backend at most (a batch counts as `decoders` photos, if these are more), so `photos` may be
+        endless. A photo that cannot be used gives a prediction with `error`, and changes no other.
+        What the backend raises is raised here; what `photos` raises too, after the answers for all
+        photos before. Closing the iterator, or leaving it to an error, ends its threads.
 
         Raises:
             AlexNetError: `top_k` is less than 1, `photos` is a single photo, or the model has no
@@ -113,7 +124,7 @@ class Predictor:
             AlexNetError: as `predict`; a photo that cannot be used is a prediction with `error`.
         """
         self._check(top_k, features)
-        return self._run([self._load(photo)], top_k, features)[0]
+        return self.run([self.load(photo)], top_k=top_k, features=features)[0]
 
     def _check(self, top_k: int, features: bool) -> None:
         _at_least_one("top_k", top_k)
@@ -123,26 +134,45 @@ class Predictor:
             )
 
     def _answers(
-        self, photos: Iterator[Source], top_k: int, features: bool
+        self, photos: Iterator[Source | LazyBytes], top_k: int, features: bool
     ) -> Iterator[Prediction]:
-        pool = ThreadPoolExecutor(self.decoders, thread_name_prefix="alexnet-decode")
-        ahead = _ReadAhead(photos, 2 * max(self.batch, self.decoders))
+        decoding = ThreadPoolExecutor(self.decoders, thread_name_prefix="alexnet-decode")
+        running = ThreadPoolExecutor(self.backend.streams, thread_name_prefix="alexnet-run")
+        ahead = _ReadAhead(photos, max(self.batch, self.decoders))
+        under_way: deque[Future[list[Prediction]]] = deque()
+
+        def fill() -> None:
+            """Let every stream have a batch, and the decoders the next one."""
+            ahead.fill(decoding, self.load)
+            while len(under_way) < self.backend.streams and (loading := ahead.take(self.batch)):
+                under_way.append(running.submit(self._answer, loading, top_k, features))
+                ahead.fill(decoding, self.load)
+
         try:
-            ahead.fill(pool, self._load)
-            while loading := ahead.take(self.batch):
-                loaded = [future.result() for future in loading]
-                ahead.fill(pool, self._load)  # the decoders work on while the network runs
-                yield from self._run(loaded, top_k, features)
+            fill()
+            while under_way:
+                predictions = under_way.popleft().result()
+                fill()
+                yield from predictions
             if ahead.failure is not None:
                 raise ahead.failure
         finally:
-            pool.shutdown(cancel_futures=True)
+            decoding.shutdown(wait=False, cancel_futures=True)
+            running.shutdown(cancel_futures=True)
+            decoding.shutdown()
 
-    def _load(self, source: Source) -> Photo | PhotoError:
+    def _answer(
+        self, loading: Sequence[Future[Photo | PhotoError]], top_k: int, features: bool
+    ) -> list[Prediction]:
+        return self.run([future.result() for future in loading], top_k=top_k, features=features)
+
+    def load(self, source: Source | LazyBytes) -> Photo | PhotoError:
+        """The first half of an answer: a photo as the network takes it, or why it can't be used."""
         try:
             return load_photo(
-                source,
+                source() if callable(source) else source,
                 self.backend.info.config.input,
+                whole=self.backend.info.views == "dense",
                 fast=self.fast,
                 max_pixels=self.max_pixels,
             )
@@ -151,50 +181,75 @@ class Predictor:
             error.__cause__ = error.__context__ = None
             return error.with_traceback(None)
 
-    def _run(
-        self, loaded: Sequence[Photo | PhotoError], top_k: int, features: bool
+    def run(
+        self,
+        loaded: Sequence[Photo | PhotoError],
+        *,
+        top_k: int = 5,
+        features: bool = False,
+        views: bool = False,
     ) -> list[Prediction]:
-        """Predictions for decoded photos; only the good ones go through the network."""
-        photos = [photo for photo in loaded if isinstance(photo, Photo)]
-        if not photos:
-            return [Prediction(error=error) for error in loaded if isinstance(error, PhotoError)]
+        """The second half: predictions for what `load` gave, in its order.
+
+        The good photos are one batch; for the views `dense` one of each shape that there is.
+        `views` needs a `ViewsBackend`, and leaves `features` out.
+        """
+        found: dict[int, Prediction] = {}
+        alike: dict[tuple[int, ...], dict[int, Photo]] = {}
+        for place, photo in enumerate(loaded):
+            if isinstance(photo, PhotoError):
+                found[place] = Prediction(error=photo)
+            else:
+                alike.setdefault(photo.pixels.shape, {})[place] = photo
+        for places in alike.values():
+            photos = list(places.values())
+            predictions = self._run_alike(photos, top_k=top_k, features=features, views=views)
+            found.update(zip(places, predictions, strict=True))
+        return [found[place] for place in range(len(loaded))]
+
+    def _run_alike(
+        self, photos: Sequence[Photo], *, top_k: int, features: bool, views: bool
+    ) -> list[Prediction]:
+        """The same for photos of one shape."""
         pixels = np.stack([photo.pixels for photo in photos])
         units: npt.NDArray[np.float32] | None = None
-        if features:
+        each: npt.NDArray[np.float32] | None = None
+        if views:
+            assert isinstance(self.backend, ViewsBackend)
+            each = self.backend.run_views(pixels)
+            answers = each.mean(0)
+        elif features:
             answers, units = self.backend.run_features(pixels)
         else:
             answers = self.backend.run(pixels)
-        predictions, row = [], 0
-        for photo in loaded:
-            if isinstance(photo, PhotoError):
-                predictions.append(Prediction(error=photo))
-                continue
-            predictions.append(
-                Prediction(
-                    scores=top_scores(answers[row], self.backend.info.labels, top_k=top_k),
-                    probabilities=answers[row].copy(),  # a view would keep the whole batch
-                    features=None if units is None else units[row].copy(),
-                    width=photo.width,
-                    height=photo.height,
-                    format=photo.format,
-                    frames=photo.frames,
-                )
+        return [
+            Prediction(
+                scores=top_scores(answers[row], self.backend.info.labels, top_k=top_k),
+                probabilities=answers[row].copy(),  # a view would keep the whole batch
+                features=None if units is None else units[row].copy(),
+                views=None if each is None else each[:, row].copy(),
+                width=photo.width,
+                height=photo.height,
+                format=photo.format,
+                frames=photo.frames,
             )
-            row += 1
-        return predictions
+            for row, photo in enumerate(photos)
+        ]
 
 
 class _ReadAhead:
     """Photos that are being decoded, in order, never more than `limit` at a time."""
 
-    def __init__(self, photos: Iterator[Source], limit: int) -> None:
+    def __init__(self, photos: Iterator[Source | LazyBytes], limit: int) -> None:
         self.failure: Exception | None = None
         """What `photos` raised; nothing is read from it after that."""
-        self._photos: Iterator[Source] | None = photos
+        self._photos: Iterator[Source | LazyBytes] | None = photos
         self._limit = limit
         self._loading: deque[Future[Photo | PhotoError]] = deque()
 
-    def fill(self, pool: ThreadPoolExecutor, load: Callable[[Source], Photo | PhotoError]) -> None:
+    def fill(
+        self, pool: ThreadPoolExecutor, load: Callable[[Source | LazyBytes], Photo | PhotoError]
+    ) -> None:
         """Read photos and start to decode them, up to the limit."""
         while self._photos is not None and len(self._loading) < self._limit:
             try:

@@ -1,4 +1,4 @@
-"""From square photos to the network's input: views, crops and the mean.
+"""From photos to the network's input: views, crops and the mean.
 
 Deployment (fixed views) and training (a random crop of each photo) share this code, so that they
 can't normalise differently.
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -32,7 +33,15 @@ def views_of(config: InputConfig, views: Views) -> tuple[View, ...]:
 
     `ten`: the four corners and the centre in reading order, then their mirrors in the same order
     [P §4.1, S convdata_jpeg.py:226-233]. `centre`: the centre alone.
+
+    Raises:
+        AlexNetError: `dense`, which is no set of crops.
     """
+    if views == "dense":
+        raise AlexNetError(
+            "Dense answers are of the whole photo, which has no views to tell apart: take the "
+            "views ten or centre."
+        )
     far = config.size - config.crop
     middle = far // 2
     if views == "centre":
@@ -70,6 +79,21 @@ class Crops(nn.Module):
         turned = [c.flip(3) if v.mirrored else c for c, v in zip(cut, views, strict=True)]
         return self._finish(torch.cat(turned))
 
+    def whole(self, photos: Tensor) -> Tensor:
+        """Photos of any one shape (N, H, W, 3), whole, then their mirrors: (2 * N, 3, H, W).
+
+        What the network subtracts of a square photo or a crop is stretched over the photo; where
+        it has the photo's size already, this is what a crop of that size gets.
+        """
+        mean = self.mean
+        if mean.shape[1:] != (1, 1):
+            height, width = photos.shape[1:3]
+            mean = F.interpolate(
+                mean[None], size=(height, width), mode="bilinear", align_corners=False
+            )[0]
+        maps = self._maps(photos, mean)
+        return self._finish(torch.cat((maps, maps.flip(3))), mean=mean)
+
     def each(
         self,
         photos: Tensor,
@@ -96,15 +120,19 @@ class Crops(nn.Module):
         cut = maps.permute(0, 2, 3, 1)[number[:, None, None], rows[:, :, None], columns[:, None, :]]
         return self._finish(cut.permute(0, 3, 1, 2), shift)
 
-    def _maps(self, photos: Tensor) -> Tensor:
-        """Photos as (N, 3, S, S), less the mean image where it is aligned with the photo."""
+    def _maps(self, photos: Tensor, mean: Tensor | None = None) -> Tensor:
+        """Photos as (N, 3, H, W), less the mean image where it is aligned with the photo."""
         maps = photos.permute(0, 3, 1, 2).to(self.mean.dtype)
-        return maps - self.mean if self.config.mean == "aligned" else maps
+        if self.config.mean != "aligned":
+            return maps
+        return maps - (self.mean if mean is None else mean)
 
-    def _finish(self, crops: Tensor, shift: Tensor | None = None) -> Tensor:
+    def _finish(
+        self, crops: Tensor, shift: Tensor | None = None, *, mean: Tensor | None = None
+    ) -> Tensor:
         """What is done to a crop after it is cut and mirrored."""
         if self.config.mean != "aligned":
-            crops = crops - self.mean
+            crops = crops - (self.mean if mean is None else mean)
         if shift is not None:
             crops = crops + shift[:, :, None, None]
         if self.std is not None:

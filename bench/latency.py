@@ -3,49 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import cycle
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from alexnet.backends import ArtifactInfo
-from alexnet.config import InputConfig, Views
+from alexnet.config import InputConfig
 from alexnet.decoder import decode_photo
-from alexnet.geometry import totals
 from alexnet.photo import fit_photo
-from alexnet.views import views_of
 from bench.conditions import conditions
-from bench.interleave import Call, interleave
+from bench.interleave import Call
 from bench.photos import PhotoFile, read_photos
-from bench.statistics import Summary, ratio, summarise
-from bench.variants import Variant, open_variants
+from bench.rows import rows_of
+from bench.sampling import Sampling, measure
+from bench.statistics import percentile
+from bench.validity import why_disturbed, why_uneven
+from bench.variants import Choices, Variant, open_variants
+from bench.work import Network, Query
 
 T = TypeVar("T")
-
-FEWEST_CALLS = 20
-"""A median of fewer calls is not worth comparing."""
-WIDEST_SPREAD = 0.2
-"""Interquartile range over median from which calls are too uneven to compare."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What to measure, and for how long."""
 
-    artifacts: Sequence[Path] = ()
-    """Model files; none is the model that ships."""
-    backends: Sequence[str] = ("auto",)
-    batches: Sequence[int] = (1,)
-    views: Views | None = None
-    threads: int | None = None
-    device: str = "cpu"
-    count: int | None = None
-    duration: float | None = 10.0
-    """Seconds; either this or `count` is None."""
-    warmup: int = 3
-    baseline: bool = True
+    choices: Choices = field(default_factory=Choices)
+    sampling: Sampling = field(default_factory=Sampling)
+    scenario: Literal["single-stream", "multi-stream"] | None = None
+    """None: the network alone. Else from the bytes of a photo, or of a batch, to the answers."""
+    fast: bool = False
+    """In a scenario: decode as `load_photo(fast=True)` does."""
     photos: Path | None = None
 
 
@@ -55,133 +46,98 @@ def latency(plan: Plan) -> dict[str, Any]:
     Raises:
         AlexNetError: a model or the photos can't be read.
     """
-    machine = conditions(plan.device)
+    machine = conditions(plan.choices.device)
     files = read_photos(plan.photos)
+    sampling, data = plan.sampling, [file.data for file in files]
     with open_variants(
-        plan.artifacts,
-        plan.backends,
-        plan.batches,
-        views=plan.views,
-        threads=plan.threads,
-        device=plan.device,
-        baseline=plan.baseline,
+        plan.choices, open_session=sampling.open_session, shared=not sampling.isolate
     ) as variants:
-        # Decoding does not depend on the model; resizing does, on the side it wants.
-        inputs = list(dict.fromkeys(v.backend.info.config.input for v in variants))
-        calls: list[Call] = [_run_call(variant, files) for variant in variants]
-        calls += [_decode_call(files)]
-        calls += [_resize_call(files, config) for config in inputs]
-        times = interleave(calls, count=plan.count, duration=plan.duration, warmup=plan.warmup)
-        runs, stages = times[: len(variants)], times[len(variants) :]
-        summaries, (decode, *resizes) = _in_ms(runs), _in_ms(stages)
-        resize = dict(zip(inputs, resizes, strict=True))
-        results = []
-        for place, (variant, summary) in enumerate(zip(variants, summaries, strict=True)):
-            before = {"decode": decode.p50, "resize": resize[variant.backend.info.config.input].p50}
-            compared = _comparison(variants, runs, place)
-            results.append(_row(variant, summary, compared, before=before))
-        reasons = why_invalid([v.name for v in variants], summaries)
-    result = {
+        stages = _Stages(variants, files, plan.choices.device)
+        calls = [v.backend.call(Network(data, v.batch)) for v in variants]
+        if plan.scenario is not None:
+            calls += [v.backend.call(Query(data, v.batch, plan.fast)) for v in variants]
+        times = measure([*calls, *stages.calls], sampling)
+        count = len(variants)
+        runs, measured = times.ms[:count], times.ms[len(calls) - count : len(calls)]
+        rows = rows_of(variants, measured, photos=[v.batch for v in variants])
+        medians = [_median(sample) for sample in times.ms[len(calls) :]]
+        for row, variant, run in zip(rows, variants, runs, strict=True):
+            row["stages_ms_per_photo"] = {
+                **stages.of(variant, medians),
+                "run": _median(run) / variant.batch,
+            }
+    reasons = why_uneven([row["name"] for row in rows], measured)
+    reasons += why_disturbed(times.surroundings)
+    return {
         "benchmark": "latency",
         "verdict": "INVALID" if reasons else "VALID",
         "reasons": reasons,
         "machine": machine,
-        "threads": plan.threads,
-        "device": plan.device,
-        "rounds": len(runs[0]),
-        "warmup_rounds": plan.warmup,
+        "scenario": plan.scenario,
+        "device": plan.choices.device,
+        **sampling.as_json(len(measured[0])),
+        "surroundings": asdict(times.surroundings),
         "photos": [file.name for file in files],
-        "results": results,
+        "results": rows,
     }
-    return cast(dict[str, Any], _rounded(result))
 
 
-def why_invalid(names: Sequence[str], summaries: Sequence[Summary]) -> list[str]:
-    """Sentences that say why the numbers should not be relied on; none where they can be."""
-    fewest = min(summary.count for summary in summaries)
-    reasons = []
-    if fewest < FEWEST_CALLS:
-        reasons.append(
-            f"A comparison needs {FEWEST_CALLS} rounds, not {fewest}: "
-            "give --count or a longer --duration."
-        )
-    reasons += [
-        f"{name}: calls spread by {summary.spread:.0%} of their median (interquartile range), more "
-        f"than {WIDEST_SPREAD:.0%}: measure longer or on a quieter machine."
-        for name, summary in zip(names, summaries, strict=True)
-        if summary.spread > WIDEST_SPREAD
-    ]
-    return reasons
+class _Stages:
+    """The stages besides the run, each timed on its own in the same rounds, in this process.
 
-
-def _rounded(value: Any) -> Any:
-    """`value` with every float in it rounded to six significant digits."""
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def _in_ms(times: Sequence[Sequence[float]]) -> list[Summary]:
-    return [summarise([1000 * seconds for seconds in call]) for call in times]
-
-
-def _comparison(
-    variants: Sequence[Variant], runs: Sequence[Sequence[float]], place: int
-) -> dict[str, Any]:
-    """How many times as fast as its baseline the variant at `place` is, and whether it is that."""
-    base = variants[place].baseline
-    times_as_fast = None if base is None else asdict(ratio(runs[base], runs[place]))
-    return {"baseline": base == place, "ratio": times_as_fast}
-
-
-def _row(
-    variant: Variant, summary: Summary, compared: dict[str, Any], *, before: dict[str, float]
-) -> dict[str, Any]:
-    """A variant and its times; the names with `infer_`, `param_count` and `gmacs` are timm's.
-
-    `before` are the stages before the model runs, in milliseconds per photo.
+    Decoding does not depend on the model; resizing does, on the side it wants. The copy to a GPU is
+    a part of the run, and depends on the batch as well.
     """
-    info: ArtifactInfo = variant.backend.info
-    counts = totals(info.config)
-    return {
-        "model": variant.model,
-        "model_sha256": info.sha256,
-        "preset": info.config.preset,
-        "backend": variant.backend.name,
-        "views": info.views,
-        "crops_per_photo": len(views_of(info.config.input, info.views)),
-        "infer_samples_per_sec": 1000 * variant.batch / summary.mean,
-        "infer_step_time": summary.mean,
-        "infer_batch_size": variant.batch,
-        "infer_img_size": info.config.input.crop,
-        "param_count": round(counts.parameters / 1e6, 2),
-        "gmacs": counts.macs / 1e9,
-        "latency_ms": asdict(summary),
-        **compared,
-        "stages_ms_per_photo": {**before, "run": summary.p50 / variant.batch},
-    }
+
+    def __init__(self, variants: Sequence[Variant], files: Sequence[PhotoFile], device: str):
+        self._device = device
+        fits = list(dict.fromkeys(_fit_of(v) for v in variants))
+        self._keys: list[object] = ["decode", *(("fit", *fit) for fit in fits)]
+        self.calls: list[Call] = [_each(files, lambda file: decode_photo(file.data))]
+        self.calls += [_resize_call(files, config, whole=whole) for config, whole in fits]
+        if device != "cpu":
+            copies = list(dict.fromkeys((*_fit_of(v), v.batch) for v in variants))
+            self._keys += [("copy", *copy) for copy in copies]
+            for config, whole, batch in copies:
+                pixels = fit_photo(files[0].decoded, config, whole=whole).pixels
+                self.calls.append(_copy_call(np.stack([pixels] * batch), device))
+
+    def of(self, variant: Variant, medians: Sequence[float]) -> dict[str, float]:
+        """A variant's stages in milliseconds per photo, from the medians of `calls`."""
+        found = dict(zip(self._keys, medians, strict=True))
+        config, whole = _fit_of(variant)
+        stages = {"decode": found["decode"], "resize": found["fit", config, whole]}
+        if self._device != "cpu":
+            stages["transfer"] = found["copy", config, whole, variant.batch] / variant.batch
+        return stages
 
 
-# What is timed
+def _fit_of(variant: Variant) -> tuple[InputConfig, bool]:
+    """To what photos are fitted, and whether they stay whole."""
+    info = variant.backend.info
+    return info.config.input, info.views == "dense"
 
 
-def _run_call(variant: Variant, files: Sequence[PhotoFile]) -> Call:
-    backend = variant.backend
-    config = backend.info.config.input
-    squares = [fit_photo(file.decoded, config).pixels for file in files]
-    photos = np.stack([squares[n % len(squares)] for n in range(variant.batch)])
-    return lambda: backend.run(photos)
+def _median(sample: Sequence[float]) -> float:
+    return percentile(sorted(sample), 50)
 
 
-def _decode_call(files: Sequence[PhotoFile]) -> Call:
-    return _each(files, lambda file: decode_photo(file.data))
-
-
-def _resize_call(files: Sequence[PhotoFile], config: InputConfig) -> Call:
+def _resize_call(files: Sequence[PhotoFile], config: InputConfig, *, whole: bool) -> Call:
     """Fitting a photo that is decoded already."""
-    return _each(files, lambda file: fit_photo(file.decoded, config))
+    return _each(files, lambda file: fit_photo(file.decoded, config, whole=whole))
+
+
+def _copy_call(pixels: NDArray[np.uint8], device: str) -> Call:
+    """Copying a batch to the GPU, from memory as a caller has it."""
+    import torch
+
+    photos = torch.from_numpy(pixels)
+
+    def copy() -> None:
+        photos.to(device)
+        torch.cuda.synchronize(device)
+
+    return copy
 
 
 def _each(items: Sequence[T], work: Callable[[T], object]) -> Call:

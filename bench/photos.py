@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,12 @@ class PhotoFile:
 
 
 def read_photos(place: Path | None) -> list[PhotoFile]:
-    """One photo, up to `MOST` of a folder, or what this machine has.
+    """One photo, up to `MOST` of a folder, or what this machine has; see `each_photo`."""
+    return list(each_photo(place, most=MOST))
+
+
+def each_photo(place: Path | None, *, most: int) -> Iterator[PhotoFile]:
+    """One photo, up to `most` of a folder, or what this machine has, one after the other.
 
     A photo of a folder that can't be read is left out with a line on stderr.
 
@@ -36,10 +42,10 @@ def read_photos(place: Path | None) -> list[PhotoFile]:
         AlexNetError: there is no photo in `place`.
     """
     try:
-        samples = list(sample_photos(place, count=MOST, left_out=log))
+        for one in sample_photos(place, count=most, left_out=log):
+            yield PhotoFile(one.name, one.path.read_bytes(), one.decoded)
     except MissingPackageError:
-        return [_made()]
-    return [PhotoFile(one.name, one.path.read_bytes(), one.decoded) for one in samples]
+        yield _made()
 
 
 def _made() -> PhotoFile:

@@ -1,4 +1,4 @@
-"""A latency result for people: two tables, what they were measured on, and whether they count."""
+"""A latency result for people: two tables."""
 
 from __future__ import annotations
 
@@ -7,65 +7,70 @@ from typing import Any
 import click
 
 from alexnet.console import print_table
-from bench.conditions import one_line
+from bench.columns import RATIO_COLUMNS, RATIO_NOTE, Identity, milliseconds, ratio_cells
+from bench.floor_command import print_multiples
 
 _TIMES = ("min", "p50", "p90", "p95", "p99", "p99_9", "max", "mean")
+_TITLES = {
+    None: "Latency of one call of the network, ms",
+    "single-stream": "From the bytes of one photo to its answer, ms",
+    "multi-stream": "From the bytes of a batch of photos to their answers, ms",
+}
 
 
 def print_report(result: dict[str, Any]) -> None:
     """Print the result of `bench.latency.latency` on stdout."""
     rows = result["results"]
+    identity = Identity(rows)
     # A percentile that no sample supports gets no column.
     times = [name for name in _TIMES if any(r["latency_ms"][name] is not None for r in rows)]
-    columns = ["model", "backend", "views", "batch", *(name.replace("_", ".") for name in times)]
-    columns += ["cv", "photos/s", "x eager", "quartiles"]
+    processes = "a process each" if result["isolated"] else "one process"
+    rounds = f"{result['rounds']} interleaved rounds, {processes}"
     print_table(
-        f"Latency of one call, ms ({result['rounds']} interleaved rounds)",
-        columns,
+        f"{_TITLES[result['scenario']]} ({identity.shared}; {rounds})",
+        [
+            *identity.columns,
+            *(name.replace("_", ".") for name in times),
+            *("cv", "photos/s", *RATIO_COLUMNS),
+        ],
         [
             [
-                *_identity(row),
-                *(_ms(row["latency_ms"][name]) for name in times),
+                *identity.cells(row),
+                *(milliseconds(row["latency_ms"][name]) for name in times),
                 f"{row['latency_ms']['variation']:.0%}",
                 f"{row['infer_samples_per_sec']:.1f}",
-                *_ratio(row),
+                *ratio_cells(row),
             ]
             for row in rows
         ],
     )
+    print_multiples(result)
+    _print_stages(result, identity)
+    click.echo(f"Photos: {', '.join(result['photos'])}")
+    if any(row["ratio"] for row in rows):
+        click.echo(RATIO_NOTE)
+
+
+def _print_stages(result: dict[str, Any], identity: Identity) -> None:
+    rows = result["results"]
+    stages = list(rows[0]["stages_ms_per_photo"])
+    memory = ["peak MiB"] if result["isolated"] else []
     print_table(
-        "From a file to its answer, median ms per photo",
-        ["model", "backend", "views", "batch", "decode", "resize", "run", "total"],
+        "Stages, median ms per photo, each timed alone"
+        + (" (run includes transfer)" if "transfer" in stages else ""),
+        [*identity.columns, *stages, "sum", "start-up ms", *memory],
         [
             [
-                *_identity(row),
-                *(_ms(row["stages_ms_per_photo"][stage]) for stage in ("decode", "resize", "run")),
-                _ms(sum(row["stages_ms_per_photo"].values())),
+                *identity.cells(row),
+                *(milliseconds(row["stages_ms_per_photo"][stage]) for stage in stages),
+                milliseconds(_sum(row["stages_ms_per_photo"])),
+                f"{row['startup_ms']:.0f}",
+                *[f"{row['peak_mib']:.0f}" for _ in memory],
             ]
             for row in rows
         ],
     )
-    click.echo(f"Photos: {', '.join(result['photos'])}")
-    click.echo(f"Machine: {one_line(result['machine'])}")
-    if any(row["ratio"] for row in rows):
-        click.echo(
-            "x eager: median of PyTorch eager (same network, views and batch) over median of the "
-            "row; quartiles: of the ratios within each round."
-        )
-    click.echo(result["verdict"] + "".join(f"\n  {reason}" for reason in result["reasons"]))
 
 
-def _identity(row: dict[str, Any]) -> list[object]:
-    return [row["model"], row["backend"], row["views"], row["infer_batch_size"]]
-
-
-def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _ratio(row: dict[str, Any]) -> tuple[str, str]:
-    ratio = row["ratio"]
-    if ratio is None:
-        return "-", "-"
-    quartiles = "baseline" if row["baseline"] else f"{ratio['low']:.2f}..{ratio['high']:.2f}"
-    return f"{ratio['value']:.2f}", quartiles
+def _sum(stages: dict[str, float]) -> float:
+    return sum(value for name, value in stages.items() if name != "transfer")

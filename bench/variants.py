@@ -1,4 +1,4 @@
-"""What is measured: model files on backends at batch sizes, and what each is compared with."""
+"""What is measured: models on backends in every combination, and what each is compared with."""
 
 from __future__ import annotations
 
@@ -6,123 +6,166 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
-from alexnet.backends import BACKENDS, Backend, BackendError, open_backend
+from alexnet.backends import BACKENDS, BackendError
 from alexnet.checkpoint import save_checkpoint, shipped_model
 from alexnet.config import Views
 from alexnet.console import log
 from alexnet.fresh import fresh_checkpoint
+from bench.sessions import COMPILED, Here, Mode, Opening, OpenSession, Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """Lists of which every combination is measured."""
+
+    artifacts: Sequence[Path] = ()
+    """Model files; none is the model that ships."""
+    backends: Sequence[str] = ("auto",)
+    batches: Sequence[int] = (1,)
+    views: Sequence[Views | None] = (None,)
+    """None is a file's own; of several, an exported file has its own, too."""
+    threads: Sequence[int | None] = (None,)
+    device: str = "cpu"
+    mode: Mode = "latency"
+    baseline: bool = True
+    """Whether PyTorch eager is measured too."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One model on one backend at one batch size."""
+    """One model on one backend with its threads, at one batch size."""
 
     model: str
     """The file's name; its path, where another file has that name too."""
-    backend: Backend
+    backend: Session
     batch: int
     """Photos in one call."""
+    threads: int | None
     baseline: int | None
-    """Place among the variants of PyTorch eager with the same network, views and batch (its own,
-    where it is that); None where no ratio is wanted."""
+    """Place among the variants of PyTorch eager with the same network, views, threads and batch
+    (its own, where it is that); None where no ratio is wanted."""
 
     @property
     def name(self) -> str:
-        """For people."""
-        return f"{self.model} on {self.backend.name}, batch {self.batch}"
+        """For people, and to find the same variant in another run."""
+        threads = "" if self.threads is None else f", threads {self.threads}"
+        return (
+            f"{self.model} on {self.backend.name}, {self.backend.info.views}, "
+            f"batch {self.batch}{threads}"
+        )
 
 
 @contextmanager
 def open_variants(
-    artifacts: Sequence[Path],
-    backends: Sequence[str],
-    batches: Sequence[int],
-    *,
-    views: Views | None = None,
-    threads: int | None = None,
-    device: str = "cpu",
-    baseline: bool = True,
+    choices: Choices, *, open_session: OpenSession = Here, shared: bool = True
 ) -> Iterator[list[Variant]]:
     """Open every artifact on every backend that runs its kind of file; close them in the end.
 
-    No artifact means the model that ships. With `baseline`, PyTorch eager is added at every batch
-    size where it is not among them: with a given checkpoint of the same network, or else with fresh
-    weights, which run as fast.
+    PyTorch eager is added where it is wanted and not among them: with a given checkpoint of the
+    same network, or else with fresh weights, which run as fast.
+
+    Args:
+        choices: what to open.
+        open_session: opens a model.
+        shared: whether one session serves all batch sizes.
 
     Raises:
         AlexNetError: a file can't be opened, or none of the backends runs it.
     """
     with ExitStack() as stack:
 
-        def opened(path: Path, name: str, views: Views | None) -> Backend:
-            backend = open_backend(path, backend=name, views=views, threads=threads, device=device)
-            stack.callback(backend.close)
-            return backend
+        def opened(opening: Opening) -> Session:
+            session = open_session(opening)
+            stack.callback(session.close)
+            return session
 
-        measured = [
-            opened(path, name, views)
-            for path in artifacts or (shipped_model(),)
-            for name in _fitting(path, backends)
-        ]
-        eager: list[Backend] = []
-        for backend in measured if baseline else ():
-            if not any(_same(backend, other) for other in eager):
-                given = [other for other in measured if other.name == "torch"]
-                found = next((other for other in given if _same(backend, other)), None)
-                if found is None:
-                    path = _checkpoint_for(backend, given, stack)
-                    found = opened(path, "torch", backend.info.views)
-                eager.append(found)
-        yield _in_order(measured, eager, batches)
-
-
-def _in_order(
-    measured: Sequence[Backend], eager: Sequence[Backend], batches: Sequence[int]
-) -> list[Variant]:
-    """For each batch size: the baselines that were added, then what was asked for, in its order."""
-    added = [backend for backend in eager if all(backend is not other for other in measured)]
-    files = {backend.info.path for backend in (*added, *measured)}
-    names = Counter(path.name for path in files)
-    variants: list[Variant] = []
-    for batch in batches:
-        start = len(variants)
+        measured = [(opening, opened(opening)) for opening in _openings(choices)]
+        eager = [one for one in measured if one[1].name == "torch"]
+        added: list[tuple[Opening, Session]] = []
+        for one in measured if choices.baseline else ():
+            if not any(_same(one, other) for other in (*eager, *added)):
+                path = _checkpoint_for(one[1], [session for _, session in eager], stack)
+                views = one[1].info.views
+                opening = replace(one[0], path=path, backend="torch", views=views)
+                added.append((opening, opened(opening)))
         order = [*added, *measured]
-        place = {id(backend): start + n for n, backend in enumerate(order)}
-        for backend in order:
-            base = next((place[id(other)] for other in eager if _same(backend, other)), None)
-            path = backend.info.path
-            model = path.name if names[path.name] == 1 else str(path)
-            variants.append(Variant(model, backend, batch, base))
-    return variants
+        base = [_place_of_eager(one, order) if choices.baseline else None for one in order]
+        models = _models([session.info.path for _, session in order])
+        variants: list[Variant] = []
+        for batch in choices.batches:
+            start = len(variants)
+            for (opening, session), model, place in zip(order, models, base, strict=True):
+                ready = session if shared or not start else opened(opening)
+                above = None if place is None else start + place
+                variants.append(Variant(model, ready, batch, opening.threads, above))
+        yield variants
+
+
+def _openings(choices: Choices) -> Iterator[Opening]:
+    for path in choices.artifacts or (shipped_model(),):
+        # Only a checkpoint takes any views; what was exported has its own.
+        several = len(choices.views) > 1 and path.suffix != BACKENDS["torch"]
+        for name, views, threads in product(
+            _fitting(path, choices.backends), (None,) if several else choices.views, choices.threads
+        ):
+            yield Opening(
+                path=path,
+                backend=name,
+                views=views,
+                threads=threads,
+                device=choices.device,
+                mode=choices.mode,
+            )
 
 
 def _fitting(path: Path, backends: Sequence[str]) -> list[str]:
     """Those of `backends` that run files like `path`; one alone is tried whatever it is."""
     if len(backends) == 1:
         return list(backends)
-    fitting = [name for name in backends if BACKENDS.get(name) == path.suffix]
+    endings = {**BACKENDS, COMPILED: BACKENDS["torch"], "auto": path.suffix}
+    fitting = [name for name in backends if endings.get(name) == path.suffix]
     if not fitting:
         raise BackendError(f"None of the backends {', '.join(backends)} runs {path}.")
     for name in backends:
         if name not in fitting:
-            log(f"Left out: {path.name} on {name}, which runs {BACKENDS[name]} files.")
+            log(f"Left out: {path.name} on {name}, which runs {endings[name]} files.")
     return fitting
 
 
-def _same(one: Backend, other: Backend) -> bool:
-    """Whether they compute the same network on the same views."""
-    return one.info.config == other.info.config and one.info.views == other.info.views
+def _same(one: tuple[Opening, Session], other: tuple[Opening, Session]) -> bool:
+    """Whether they compute the same network on the same views with as many threads."""
+    return (
+        one[1].info.config == other[1].info.config
+        and one[1].info.views == other[1].info.views
+        and one[0].threads == other[0].threads
+    )
 
 
-def _checkpoint_for(backend: Backend, given: Sequence[Backend], stack: ExitStack) -> Path:
-    """A checkpoint of the backend's network: a given one, or a made one with fresh weights."""
+def _place_of_eager(
+    one: tuple[Opening, Session], order: Sequence[tuple[Opening, Session]]
+) -> int | None:
+    for place, other in enumerate(order):
+        if other[1].name == "torch" and _same(one, other):
+            return place
+    return None
+
+
+def _models(paths: Sequence[Path]) -> list[str]:
+    """What each file is called: its name, or its path where another has that name."""
+    names = Counter(path.name for path in set(paths))
+    return [path.name if names[path.name] == 1 else str(path) for path in paths]
+
+
+def _checkpoint_for(session: Session, given: Sequence[Session], stack: ExitStack) -> Path:
+    """A checkpoint of the session's network: a given one, or a made one with fresh weights."""
     for other in given:
-        if other.info.config == backend.info.config:
+        if other.info.config == session.info.config:
             return other.info.path
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="alexnet-bench-")))
-    path = folder / f"{backend.info.config.preset}-fresh.safetensors"
-    save_checkpoint(fresh_checkpoint(backend.info.config, labels=backend.info.labels), path)
+    path = folder / f"{session.info.config.preset}-fresh.safetensors"
+    save_checkpoint(fresh_checkpoint(session.info.config, labels=session.info.labels), path)
     return path

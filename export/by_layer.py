@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,7 +21,9 @@ from alexnet.classifier import Classifier
 from alexnet.config import Config
 from alexnet.console import print_table, progress
 from alexnet.geometry import Layer, layers
+from alexnet.network import NONLINEARITIES
 from export.real_photos import Named
+from export.shared_views import WHOLE
 from export.verify import DifferentModelsError
 
 Values = dict[str, NDArray[Any]]
@@ -66,8 +67,13 @@ def compare_layers(
 
     Raises:
         DifferentModelsError: one of them is no checkpoint and no graph, and shows no layers, or
-            their layers have different shapes.
+            their layers have different shapes; or the views are `dense`.
     """
+    if a.info.views == "dense":
+        raise DifferentModelsError(
+            "Layers are compared on crops, and dense answers have none: compare files of the views "
+            "ten or centre layer by layer, which compute the same layers."
+        )
     runs = [_run_of(backend, threads=threads) for backend in (a, b)]
     exact = next((x for x in (a, b) if _is(x, "torch")), None)
     if exact is not None:
@@ -139,8 +145,8 @@ def _apply(classifier: Classifier, layer: Layer, value: Tensor) -> Tensor:
         if layer.step is None:
             return network.convolve(layer.name, conv, value)
         return network.step(layer.step, conv, value)
-    if layer.kind == "relu":
-        return F.relu(value)
+    if layer.kind in ("relu", "tanh"):
+        return NONLINEARITIES[layer.kind](value)
     if layer.kind == "softmax":
         return torch.softmax(value, dim=1)
     result: Tensor = network.get_submodule(layer.name)(value.flatten(1))
@@ -171,6 +177,11 @@ def _onnx_run(path: Path, config: Config, *, threads: int | None) -> Run:
     """The graph with its layers as further outputs."""
     model = onnx.load(path)
     nodes = {node.name: node for node in model.graph.node}
+    if WHOLE in nodes:
+        raise DifferentModelsError(
+            f"The views share the first layers in {path}, and none has maps of its own there: "
+            "compare layer by layer with a graph of --no-share."
+        )
     places = {}
     for layer in layers(config):
         if layer.kind == "input":

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from alexnet import options
-from alexnet.backends.base import Precision
-from alexnet.console import Commands, log, progress
+from alexnet.console import Commands
 from alexnet.files import write_text
-from export import precision_options
 from export.import_command import import_
+from export.onnx_command import onnx
 from export.tensorrt_command import tensorrt
 
 
@@ -24,68 +22,8 @@ def main() -> None:
 
 
 main.add_command(import_)
+main.add_command(onnx)
 main.add_command(tensorrt)
-
-
-@main.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="The .onnx file to write.",
-)
-@click.option(
-    "--views",
-    type=click.Choice(["ten", "centre"]),
-    default="ten",
-    show_default=True,
-    help="Crops of a photo whose probabilities the graph averages: the paper's ten, or one.",
-)
-@click.option(
-    "--features", is_flag=True, help="Add the output `features`: fc7 after its ReLU, of each photo."
-)
-@precision_options.precision
-@precision_options.calibrate
-@precision_options.method
-def onnx(
-    checkpoint: Path | None,
-    output: Path,
-    views: Literal["ten", "centre"],
-    features: bool,
-    precision: Precision | None,
-    calibrate: Path | None,
-    method: Literal["percentile", "entropy"],
-) -> None:
-    """Write CHECKPOINT as an ONNX graph.
-
-    CHECKPOINT is a .safetensors file.  [default: (the model that ships)]
-
-    The graph takes uint8 RGB photos (batch, S, S, 3) and gives probabilities (batch, classes);
-    mean, crops and averaging are inside, config and classes in its metadata.
-    """
-    from alexnet.checkpoint import shipped_model
-    from alexnet.errors import AlexNetError
-    from export.graph import write_model
-    from export.source import open_source
-
-    if output.suffix != ".onnx":
-        raise AlexNetError(f"The name of an ONNX file ends in .onnx, and {output} does not.")
-    source = checkpoint or shipped_model()
-    if source.suffix != ".safetensors":
-        raise AlexNetError(
-            f"A checkpoint's name ends in .safetensors, and {source} does not: "
-            "graphs are written from checkpoints alone."
-        )
-    opened = open_source(source, views=views, features=features)
-    model = opened.in_precision(precision, calibrate=calibrate, method=method)
-    with progress(f"Writing {output.name}", total=None, unit=""):
-        write_model(model, output)
-    size = output.stat().st_size / 1e6
-    log(f"Wrote {output}: {len(model.graph.node)} nodes, {size:.1f} MB, views '{views}'.")
-    if precision == "bf16":
-        log("ONNX Runtime has no bf16 convolutions on CPUs: this graph is for GPUs and TensorRT.")
 
 
 @main.command()
@@ -154,7 +92,8 @@ def verify(
     )
 
     a, b = open_pair(first, second, threads=threads)
-    pictures = real_photos(photos, a.info.config.input, count=count)
+    dense = a.info.views == "dense"
+    pictures = real_photos(photos, a.info.config.input, count=count, whole=dense)
     result = compare(a, b, pictures)
     print_comparison(result, a, b)
     figures = summary(result, a, b, tolerance=tolerance)

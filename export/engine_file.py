@@ -9,7 +9,7 @@ from alexnet.backends.base import Precision
 from alexnet.backends.engine import EngineFacts, write_engine
 from alexnet.backends.tensorrt_library import load_library
 from alexnet.machine import versions
-from export.quantize import Method
+from export.calibration import Method
 from export.source import Source
 from export.tensorrt import EngineOptions, build_engine
 
@@ -21,7 +21,7 @@ def write(
     *,
     precision: Precision | None = None,
     calibrate: Path | None = None,
-    method: Method = "percentile",
+    method: Method | None = None,
 ) -> EngineFacts:
     """Build an engine of `source` and write it, with its JSON.
 

@@ -1,30 +1,32 @@
 """The deployed function as an ONNX graph, written from config and weights: nothing is traced.
 
-Input `photos`: uint8 (batch, S, S, 3), RGB. Outputs `probabilities`: float32 (batch, K) and, where
-asked for, `features`: float32 (batch, units of fc7). What alexnet.classifier does step by step is
-here node by node, with standard operators only and the same names for layers and weights.
+Input `photos`: uint8 (batch, S, S, 3), RGB; for dense answers (batch, H, W, 3). Outputs
+`probabilities`: float32 (batch, K) and, where asked for, `features`: float32 (batch, units of
+fc7). What alexnet.classifier does step by step is here node by node, with standard operators only
+and the same names for layers and weights.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper
 
 from alexnet import __version__
 from alexnet.backends.metadata import to_metadata
 from alexnet.checkpoint import Checkpoint
-from alexnet.config import Config, ConvConfig, Views
+from alexnet.config import Views
 from alexnet.files import atomic_path
-from alexnet.geometry import Layer, groups, layers
+from alexnet.geometry import Layer, layers
 from alexnet.views import views_of
-from export.lrn import add_lrn
+from export.choices import PLAIN, GraphChoices
+from export.dense import add_average, add_whole, add_windows
+from export.layer_nodes import Graph, add_layer
 from export.nodes import Nodes
+from export.shared_views import add_shared_views
+from export.sharing import sharing_of
 from export.views import add_views
 
 # Opset 17: at 19 and above ONNX Runtime averages with a slow kernel, and ReduceMean still has its
@@ -32,23 +34,21 @@ from export.views import add_views
 OPSET, IR_VERSION = 17, 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class Graph:
-    """What is written, while it is written."""
-
-    config: Config
-    weights: Mapping[str, NDArray[np.float32]]
-    nodes: Nodes
-
-    def weight(self, name: str) -> str:
-        """The constant that holds the weights `name` of the checkpoint."""
-        return self.nodes.constant(name, self.weights[name])
-
-
 def onnx_model(
-    checkpoint: Checkpoint, *, views: Views = "ten", features: bool = False
+    checkpoint: Checkpoint,
+    *,
+    views: Views = "ten",
+    features: bool = False,
+    choices: GraphChoices = PLAIN,
 ) -> onnx.ModelProto:
     """The classifier of `checkpoint` as an ONNX model.
+
+    Args:
+        checkpoint: weights, config, classes and mean.
+        views: whose probabilities are averaged. One view shares nothing with others, and the
+            whole photo of dense answers has none.
+        features: whether there is an output `features`.
+        choices: the graph's form.
 
     Raises:
         AlexNetError: the config holds something that ONNX's operators can't say.
@@ -58,21 +58,32 @@ def onnx_model(
         config=config,
         weights={name: w.detach().cpu().float().numpy() for name, w in checkpoint.weights.items()},
         nodes=Nodes(),
+        choices=choices,
     )
-    crops = add_views(graph.nodes, config.input, checkpoint.mean, views=views)
-    single, hidden = _add_network(graph, crops)
+    following = layers(config)[1:]
+    sharing = sharing_of(config) if choices.views == "shared" and views == "ten" else None
+    dense = views == "dense"
+    if dense:
+        source = add_whole(graph.nodes, config.input, checkpoint.mean)
+    elif sharing is not None and sharing.stages:
+        source = add_shared_views(graph, sharing, checkpoint.mean)
+        following = following[following.index(sharing.stages[-1].layers[-1]) + 1 :]
+    else:
+        source = add_views(graph.nodes, config.input, checkpoint.mean, views=views)
+    single, hidden = _add_network(graph, source, following, dense=dense)
     outputs = {"probabilities": (single, config.network.classes)}
     if features:
         outputs["features"] = (hidden, config.network.fc7.units)
-    count = len(views_of(config.input, views))
     for name, (source, width) in outputs.items():
+        if dense:
+            add_average(graph.nodes, source, name=name, width=width)
+            continue
+        count = len(views_of(config.input, views))
         _add_output(graph.nodes, source, name=name, views=count, width=width)
     widths = {name: width for name, (_, width) in outputs.items()}
-    model = _model(graph, widths)
-    helper.set_model_props(
-        model,
-        to_metadata(checkpoint.header(), views=views, features=features),
-    )
+    model = _model(graph, widths, dense=dense)
+    metadata = to_metadata(checkpoint.header(), views=views, features=features)
+    helper.set_model_props(model, metadata | {"target": choices.target})
     return model
 
 
@@ -82,13 +93,14 @@ def write_onnx(
     *,
     views: Views = "ten",
     features: bool = False,
+    choices: GraphChoices = PLAIN,
 ) -> onnx.ModelProto:
     """Write the classifier of `checkpoint` to `path`, atomically, once ONNX's checker accepts it.
 
     Returns:
         The model as written.
     """
-    model = onnx_model(checkpoint, views=views, features=features)
+    model = onnx_model(checkpoint, views=views, features=features, choices=choices)
     write_model(model, path)
     return model
 
@@ -100,84 +112,23 @@ def write_model(model: onnx.ModelProto, path: str | os.PathLike[str]) -> None:
         onnx.checker.check_model(str(temporary), full_check=True)
 
 
-def _add_network(graph: Graph, crops: str) -> tuple[str, str]:
-    """Every layer of the network; returns each crop's probabilities, and fc7 after its ReLU."""
-    crop, *following = layers(graph.config)
-    source, shape, features = crops, crop.shape, ""
+def _add_network(
+    graph: Graph, source: str, following: Sequence[Layer], *, dense: bool
+) -> tuple[str, str]:
+    """The layers behind `source`; returns each view's probabilities, and its features."""
+    every = layers(graph.config)
+    before = every[every.index(following[0]) - 1]
+    features = ""
     for layer in following:
-        if layer.name == "fc6":
+        if layer.name == "fc6" and dense:
+            source = add_windows(graph.nodes, graph.config, source)
+        elif layer.name == "fc6":
             source = graph.nodes.add("Flatten", [source], name="flat", axis=1)
-        source = _add_layer(graph, layer, source, before=shape)
-        if layer.name == "fc7_relu":
+        source = add_layer(graph, layer, source, side=None if dense else before.shape[-1])
+        if layer.name == f"fc7_{graph.config.network.fc7.nonlinearity}":
             features = source
-        shape = layer.shape
+        before = layer
     return source, features
-
-
-def _add_layer(graph: Graph, layer: Layer, source: str, *, before: tuple[int, ...]) -> str:
-    """One layer: `before` and `layer.shape` are one crop's shapes at its two ends."""
-    nodes, name = graph.nodes, layer.name
-    match layer.kind:
-        case "conv":
-            return _add_conv(graph, layer, source)
-        case "relu":
-            return nodes.add("Relu", [source], name=name)
-        case "pool":
-            return _add_pool(graph, layer, source, side=before[1])
-        case "lrn":
-            assert layer.step is not None
-            lrn = _conv_of(graph.config, layer).lrn_of(layer.step)
-            columns = graph.config.network.columns
-            return add_lrn(nodes, source, lrn, name=name, shape=layer.shape, columns=columns)
-        case "full":
-            inputs = [source, graph.weight(f"{name}.weight"), graph.weight(f"{name}.bias")]
-            return nodes.add("Gemm", inputs, name=name, transB=1)
-        case "dropout":
-            dropout = graph.config.network.dropout
-            if dropout.scaled == "in_training":
-                return source
-            return nodes.add(
-                "Mul", [source, nodes.constant(f"{name}.keep", 1.0 - dropout.rate)], name=name
-            )
-        case "softmax":
-            return nodes.add("Softmax", [source], name=name, axis=1)
-        case "input":
-            raise AssertionError("the crop is where the network begins")
-
-
-def _conv_of(config: Config, layer: Layer) -> ConvConfig:
-    assert layer.conv is not None, layer.name
-    return config.network.convs[layer.conv]
-
-
-def _add_conv(graph: Graph, layer: Layer, source: str) -> str:
-    conv = _conv_of(graph.config, layer)
-    before, after = conv.pad
-    return graph.nodes.add(
-        "Conv",
-        [source, graph.weight(f"{layer.name}.weight"), graph.weight(f"{layer.name}.bias")],
-        name=layer.name,
-        kernel_shape=[conv.kernel, conv.kernel],
-        strides=[conv.stride, conv.stride],
-        pads=[before, before, after, after],
-        group=groups(graph.config.network, conv),
-    )
-
-
-def _add_pool(graph: Graph, layer: Layer, source: str, *, side: int) -> str:
-    pool = _conv_of(graph.config, layer).pool
-    assert pool is not None
-    # Padding behind the last window, where sizes are rounded up: runtimes differ in `ceil_mode`,
-    # and agree that padding never is the maximum.
-    spill = max(0, (layer.shape[1] - 1) * pool.stride + pool.size - side)
-    return graph.nodes.add(
-        "MaxPool",
-        [source],
-        name=layer.name,
-        kernel_shape=[pool.size, pool.size],
-        strides=[pool.stride, pool.stride],
-        pads=[0, 0, spill, spill],
-    )
 
 
 def _add_output(nodes: Nodes, source: str, *, name: str, views: int, width: int) -> None:
@@ -198,10 +149,12 @@ def _rename(nodes: Nodes, source: str, name: str) -> None:
                     names[index] = name
 
 
-def _model(graph: Graph, outputs: Mapping[str, int]) -> onnx.ModelProto:
+def _model(graph: Graph, outputs: Mapping[str, int], *, dense: bool) -> onnx.ModelProto:
     side = graph.config.input.size
+    sides = ["height", "width"] if dense else [side, side]
+    words = f"RGB, sides of at least {graph.config.input.crop}" if dense else "RGB, square"
     photos = helper.make_tensor_value_info(
-        "photos", onnx.TensorProto.UINT8, ["batch", side, side, 3], "RGB, square, 0-255"
+        "photos", onnx.TensorProto.UINT8, ["batch", *sides, 3], f"{words}, 0-255"
     )
     results = [
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", width])

@@ -20,6 +20,7 @@ from alexnet.backends.metadata import info_of_model
 from alexnet.config import Config
 from alexnet.errors import AlexNetError
 from alexnet.geometry import layers
+from export.layer_nodes import layer_of
 from export.plugin_graph import DOMAIN
 
 _FLOAT = onnx.TensorProto.FLOAT
@@ -29,14 +30,14 @@ _HALVES = {
 }
 # The first opset whose convolutions and poolings take bfloat16, and the IR version of its time.
 _BF16_OPSET, _BF16_IR_VERSION = 22, 10
-_HALF_KINDS = ("conv", "relu", "pool", "full", "dropout")
+_HALF_KINDS = ("conv", "relu", "tanh", "pool", "full", "dropout")
 
 
-def set_precision(model: onnx.ModelProto, precision: Precision) -> None:
-    """Let the metadata of `model` name its precision."""
+def set_metadata(model: onnx.ModelProto, **facts: str) -> None:
+    """Add `facts` to the metadata of `model`, in place of those of the same names."""
     kept = {prop.key: prop.value for prop in model.metadata_props}
     del model.metadata_props[:]
-    helper.set_model_props(model, kept | {"precision": precision})
+    helper.set_model_props(model, kept | facts)
 
 
 def half_precision(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
@@ -55,7 +56,7 @@ def half_precision(model: onnx.ModelProto, precision: Precision) -> onnx.ModelPr
     _Halving(half.graph, info_of_model(model).config, precision).run()
     if precision == "bf16":
         _raise_opset(half)
-    set_precision(half, precision)
+    set_metadata(half, precision=precision)
     return half
 
 
@@ -78,7 +79,7 @@ class _Halving:
         for node in self.graph.node:
             follows = node.op_type == "Flatten" and self._value(node.input[0]) in self.half_values
             ours = node.domain == DOMAIN
-            self._append(node, half=node.name in names or follows or ours)
+            self._append(node, half=layer_of(node.name) in names or follows or ours)
         del self.graph.node[:]
         self.graph.node.extend(self.nodes)
 

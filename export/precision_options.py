@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
@@ -27,8 +29,38 @@ calibrate = click.option(
 method = click.option(
     "--calibration",
     "method",
-    type=click.Choice(["percentile", "entropy"]),
-    default="percentile",
-    show_default=True,
-    help="How int8 finds the range of a value.",
+    type=click.Choice(["percentile", "entropy", "nncf"]),
+    show_default="nncf for OpenVINO, else percentile",
+    help="How int8 finds the range of a value; nncf needs the extra int8.",
 )
+
+
+def validation(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of the accuracy's gate, which the command gets as one argument, `gate`."""
+
+    @click.option(
+        "--validate",
+        type=click.Path(path_type=Path),
+        metavar="DATA",
+        help="Labelled photos to measure accuracy on, which int8 and bf16 need: a prepared data "
+        "set (its validation photos), or a folder of class folders.",
+    )
+    @click.option(
+        "--max-drop",
+        type=click.FloatRange(min=0),
+        metavar="POINTS",
+        help="Write nothing where top-1 accuracy falls by more than so many points in percent.",
+    )
+    @click.option(
+        "--unvalidated", is_flag=True, help="Write int8 or bf16 without measuring its accuracy."
+    )
+    @functools.wraps(command)
+    def with_gate(
+        *, validate: Path | None, max_drop: float | None, unvalidated: bool, **others: Any
+    ) -> None:
+        from export.accuracy import Gate
+
+        gate = Gate(validate=validate, max_drop=max_drop, unvalidated=unvalidated)
+        command(**others, gate=gate)
+
+    return with_gate

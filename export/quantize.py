@@ -1,84 +1,71 @@
 """int8: the layers' weights and inputs rounded to 8 bits, written as Q/DQ nodes.
 
-Symmetric, as TensorRT asks: zero is 0. Weights have a scale for each map or unit; the values that
-enter a layer have one for all, from what they are on real photos. conv1 reads pixels, whose
-rounding costs most of the accuracy and saves little work: it stays float32, as do biases,
-normalisation, softmax and averaging.
+Symmetric: zero is 0. Weights have a scale for each map or unit; the values that enter a layer have
+one for all, from what they are on real photos (export.calibration). All nodes of a layer have the
+same, where views share their work. conv1 reads pixels, whose rounding costs most of the accuracy
+and saves little work: it is not rounded, as are biases, normalisation, softmax and averaging.
+What else depends on the runtime: docs/results.md has the comparisons.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import tempfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from alexnet.backends.base import Target
 from alexnet.backends.metadata import info_of_model
-from alexnet.console import progress
-from alexnet.errors import AlexNetError, optional_import
+from alexnet.config import Config
 from alexnet.geometry import layers
+from export.layer_nodes import layer_of
 from export.nodes import Nodes
-from export.precision import set_precision
+from export.precision import set_metadata
 
-Method = Literal["percentile", "entropy"]
-
-# Part of the magnitudes that are not clipped, in percent. Clipping more cost more than coarser
-# steps do, in fc6 above all: docs/results.md has the comparison.
-PERCENTILE = 99.999
 _LEVELS = 127  # int8 without -128: as many below zero as above
-_BATCH = 4
+_UNSIGNED_LEVELS = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Form:
+    """What a runtime gets of int8."""
+
+    kinds: tuple[str, ...] = ("conv", "full")
+    """Layers in int8. ONNX Runtime's convolutions in int8 take three times as long as in float32
+    on a CPU, and its full layers less."""
+    unsigned: bool = False
+    """Whether values behind a ReLU are rounded to 0..255, twice as finely. TensorRT knows -127..127
+    alone, and ONNX Runtime's sums overflow on processors without VNNI."""
+    through: frozenset[str] = frozenset({"Split"})
+    """Operators between the rounding and the layer, which only move values or take the largest."""
+
+
+_FORMS: dict[Target, Int8Form] = {
+    "portable": Int8Form(),
+    "tensorrt": Int8Form(),
+    "onnxruntime": Int8Form(kinds=("full",)),
+    "openvino": Int8Form(
+        unsigned=True,
+        # Rounded as early as can be, so that pools and copies move bytes: 8 % of paper's time.
+        through=frozenset({"Split", "Slice", "Concat", "Flatten", "MaxPool"}),
+    ),
+}
 
 
 def quantised_layers(model: onnx.ModelProto) -> tuple[str, ...]:
     """Names of the layers of a graph of ours that are computed in int8."""
-    found = layers(info_of_model(model).config)
-    return tuple(la.name for la in found if la.kind in ("conv", "full") and la.name != "conv1")
+    info = info_of_model(model)
+    kinds = _FORMS[info.target].kinds
+    return tuple(la.name for la in layers(info.config) if la.kind in kinds and la.name != "conv1")
 
 
-def calibrated(
-    model: onnx.ModelProto, photos: Sequence[NDArray[np.uint8]], *, method: Method = "percentile"
-) -> dict[str, float]:
-    """For each layer in int8, the magnitude of the values entering it that stands for 127.
-
-    Args:
-        model: a float32 graph of ours.
-        photos: uint8 (S, S, 3), RGB: the more like those to come, the better.
-        method: `percentile`: all but the largest hundred-thousandth of the magnitudes; `entropy`:
-            where the rounded distribution is nearest to the true one.
-
-    Raises:
-        AlexNetError: there are no photos, or a value is 0 on all of them.
-    """
-    if not photos:
-        raise AlexNetError("There are no photos to calibrate on: name some with --calibrate.")
-    chosen = quantised_layers(model)
-    entering = {node.name: node.input[0] for node in model.graph.node if node.name in chosen}
-    with tempfile.TemporaryDirectory(prefix="alexnet-calibrate-") as folder:
-        calibrator = _calibrator(model, Path(folder), method=method)
-        with progress("Calibrating", total=len(photos), unit="photos") as bar:
-            for start in range(0, len(photos), _BATCH):
-                batch = np.stack(photos[start : start + _BATCH])
-                with contextlib.redirect_stdout(io.StringIO()):  # the library prints as it goes
-                    calibrator.collect_data(_Batch(batch))
-                bar.advance(len(batch))
-        with contextlib.redirect_stdout(io.StringIO()):
-            found = calibrator.compute_data()
-    ranges = {}
-    for name, value in entering.items():
-        ranges[name] = max(float(np.abs(end).max()) for end in found[value].range_value)
-        if not 0 < ranges[name] < np.inf:
-            raise AlexNetError(
-                f"What enters {name} reaches {ranges[name]:g} on the photos of the calibration and "
-                "gives no scale: take other photos, or a trained network."
-            )
-    return ranges
+def int8_layer(node: onnx.NodeProto, chosen: Sequence[str]) -> str | None:
+    """The layer among `chosen` whose products a node computes; None: none of them."""
+    layer = layer_of(node.name) if node.op_type in ("Conv", "Gemm") else None
+    return layer if layer in chosen else None
 
 
 def quantised(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.ModelProto:
@@ -90,79 +77,117 @@ def quantised(model: onnx.ModelProto, ranges: Mapping[str, float]) -> onnx.Model
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    graph = result.graph
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    chosen = quantised_layers(model)
-    nodes = Nodes()
-    for node in graph.node:
-        if node.name in chosen:
-            node.input[0] = _rounded(nodes, node.input[0], ranges[node.name])
-            node.input[1] = _rounded_weights(nodes, weights.pop(node.input[1]))
-        if node.name in chosen and node.op_type == "Gemm":
-            _add_product_and_bias(nodes, node)
-        else:
-            nodes.nodes.append(node)
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes.nodes)
-    graph.initializer.extend([*weights.values(), *nodes.constants])
-    set_precision(result, "int8")
+    info = info_of_model(model)
+    writer = _Rounding(
+        graph=result.graph,
+        ranges={name: ranges[name] for name in quantised_layers(model)},
+        form=_FORMS[info.target],
+        positive=_never_negative(info.config),
+    )
+    writer.run()
+    set_metadata(result, precision="int8")
     return result
 
 
-def _rounded(nodes: Nodes, source: str, magnitude: float) -> str:
-    """`source` to int8 and back."""
-    scale = nodes.constant(f"{source}.scale", magnitude / _LEVELS)
-    zero = nodes.constant(f"{source}.zero", np.array(0, dtype=np.int8))
-    level = nodes.add("QuantizeLinear", [source, scale, zero], name=f"{source}_int8")
-    return nodes.add("DequantizeLinear", [level, scale, zero], name=f"{source}_from_int8")
+def _never_negative(config: Config) -> frozenset[str]:
+    """Layers whose inputs come from a ReLU; normalisation, pooling and dropout keep the sign."""
+    found, positive = set(), False
+    for layer in layers(config):
+        if layer.kind in ("conv", "full"):
+            if positive:
+                found.add(layer.name)
+            positive = False
+        positive = positive or layer.kind == "relu"
+    return frozenset(found)
 
 
-def _rounded_weights(nodes: Nodes, tensor: onnx.TensorProto) -> str:
-    """Weights (maps or units, ...) as int8 constants with a scale each, and back to float32."""
-    values = numpy_helper.to_array(tensor)
+@dataclass(kw_only=True)
+class _Rounding:
+    """What is known while the nodes are gone through, in the order in which they run."""
+
+    graph: onnx.GraphProto
+    ranges: Mapping[str, float]
+    form: Int8Form
+    positive: frozenset[str]
+    nodes: Nodes = field(default_factory=Nodes)
+    rounded: dict[str, str] = field(default_factory=dict)
+    """Values by the names of what they are rounded from."""
+
+    def run(self) -> None:
+        """Change the graph."""
+        before = list(self.graph.node)
+        weights = {tensor.name: tensor for tensor in self.graph.initializer}
+        places = self._places(before)
+        for number, node in enumerate(before):
+            for place in range(len(node.input)):
+                if (number, place) in places:
+                    node.input[place] = self._round(node.input[place], places[number, place])
+            layer = int8_layer(node, tuple(self.ranges))
+            if layer is not None and node.input[1] in weights:  # else of a node that came before
+                self._round_weights(weights.pop(node.input[1]))
+            if layer is not None and node.op_type == "Gemm":
+                self._add_product_and_bias(node)
+            else:
+                self.nodes.nodes.append(node)
+        del self.graph.node[:], self.graph.initializer[:]
+        self.graph.node.extend(self.nodes.nodes)
+        self.graph.initializer.extend([*weights.values(), *self.nodes.constants])
+
+    def _places(self, nodes: Sequence[onnx.NodeProto]) -> dict[tuple[int, int], str]:
+        """The inputs that are to be rounded, as numbers of node and input, each with its layer."""
+        producers = {name: number for number, node in enumerate(nodes) for name in node.output}
+
+        def sources(number: int, place: int) -> Iterator[tuple[int, int]]:
+            producer = producers[nodes[number].input[place]]
+            if nodes[producer].op_type not in self.form.through:
+                yield number, place
+                return
+            several = nodes[producer].op_type == "Concat"  # of others, what follows is constants
+            for behind in range(len(nodes[producer].input) if several else 1):
+                yield from sources(producer, behind)
+
+        found: dict[tuple[int, int], str] = {}
+        for number, node in enumerate(nodes):
+            layer = int8_layer(node, tuple(self.ranges))
+            if layer is not None:
+                found |= dict.fromkeys(sources(number, 0), layer)
+        return found
+
+    def _round(self, source: str, layer: str) -> str:
+        """`source`, which goes to a layer, to 8 bits and back."""
+        if source not in self.rounded:
+            unsigned = self.form.unsigned and layer in self.positive
+            levels, kind = (_UNSIGNED_LEVELS, np.uint8) if unsigned else (_LEVELS, np.int8)
+            nodes = self.nodes
+            scale = nodes.constant(f"{source}.scale", self.ranges[layer] / levels)
+            zero = nodes.constant(f"{source}.zero", np.array(0, dtype=kind))
+            level = nodes.add("QuantizeLinear", [source, scale, zero], name=f"{source}_int8")
+            self.rounded[source] = nodes.add(
+                "DequantizeLinear", [level, scale, zero], name=f"{source}_from_int8"
+            )
+        return self.rounded[source]
+
+    def _round_weights(self, tensor: onnx.TensorProto) -> None:
+        """Weights (maps or units, ...) as int8 constants with a scale each, and back to float32."""
+        levels, scales = weight_levels(numpy_helper.to_array(tensor))
+        inputs = [
+            self.nodes.constant(f"{tensor.name}.int8", levels),
+            self.nodes.constant(f"{tensor.name}.scales", scales),
+            self.nodes.constant(f"{tensor.name}.zeros", np.zeros(len(levels), dtype=np.int8)),
+        ]
+        self.nodes.add("DequantizeLinear", inputs, name=tensor.name, axis=0)
+
+    def _add_product_and_bias(self, gemm: onnx.NodeProto) -> None:
+        """In two nodes: ONNX Runtime has no product in int8 that adds a bias of float32."""
+        *factors, bias = gemm.input
+        product = self.nodes.add("Gemm", factors, name=f"{gemm.name}_product", transB=1)
+        self.nodes.add("Add", [product, bias], name=gemm.name)
+
+
+def weight_levels(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Weights (maps or units, ...) as levels -127..127, and the step (maps or units,) of each."""
     largest = np.abs(values).reshape(len(values), -1).max(axis=1)
     scales = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(_LEVELS)
     shape = (-1,) + (1,) * (values.ndim - 1)
     levels = np.rint(values / scales.reshape(shape)).clip(-_LEVELS, _LEVELS).astype(np.int8)
-    inputs = [
-        nodes.constant(f"{tensor.name}.int8", levels),
-        nodes.constant(f"{tensor.name}.scales", scales),
-        nodes.constant(f"{tensor.name}.zeros", np.zeros(len(values), dtype=np.int8)),
-    ]
-    return nodes.add("DequantizeLinear", inputs, name=tensor.name, axis=0)
-
-
-def _add_product_and_bias(nodes: Nodes, gemm: onnx.NodeProto) -> None:
-    """The layer in two nodes: ONNX Runtime has no product in int8 that adds a bias of float32."""
-    *factors, bias = gemm.input
-    product = nodes.add("Gemm", factors, name=f"{gemm.name}_product", transB=1)
-    nodes.add("Add", [product, bias], name=gemm.name)
-
-
-class _Batch:
-    """One batch as ONNX Runtime's calibrators read it."""
-
-    def __init__(self, photos: NDArray[np.uint8]) -> None:
-        self._batches = [{"photos": photos}]
-
-    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        """The batch, then None."""
-        return self._batches.pop() if self._batches else None
-
-
-def _calibrator(model: onnx.ModelProto, folder: Path, *, method: Method) -> Any:
-    from alexnet.backends.onnx_runtime import load_runtime
-
-    load_runtime()  # silent, and without telemetry
-    calibrate = optional_import("onnxruntime.quantization.calibrate")
-    onnx.save(model, folder / "model.onnx")
-    options: dict[str, Any] = {"symmetric": True}
-    if method == "percentile":
-        options["percentile"] = PERCENTILE
-    return calibrate.create_calibrator(
-        folder / "model.onnx",
-        ["Conv", "Gemm"],
-        str(folder / "augmented.onnx"),
-        calibrate.CalibrationMethod[method.capitalize()],
-        extra_options=options,
-    )
+    return levels, scales

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 from alexnet.backends.base import ArtifactInfo, BackendError, Precision
 from alexnet.backends.metadata import info_of_model
 from alexnet.checkpoint import load_checkpoint
-from alexnet.config import Views
+from alexnet.config import Config, Views
 from alexnet.errors import AlexNetError
 from alexnet.files import sha256_of
+from export.calibration import Method, best_method, calibrated
 from export.calibration_photos import calibration_photos
+from export.choices import PLAIN, GraphChoices
 from export.graph import onnx_model
-from export.precision import half_precision
-from export.quantize import Method, calibrated, quantised
+from export.precision import half_precision, set_metadata
+from export.quantize import quantised, quantised_layers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +36,8 @@ class Source:
     """The graph as the file has it; of a checkpoint in float32."""
     lean: onnx.ModelProto
     """The cheapest graph with the same layers: a checkpoint's takes the centre alone."""
+    choices: GraphChoices | None
+    """How `plain` was written; None where the file is a graph itself."""
 
     @property
     def info(self) -> ArtifactInfo:
@@ -50,16 +54,25 @@ class Source:
         *,
         model: onnx.ModelProto | None = None,
         calibrate: Path | None = None,
-        method: Method = "percentile",
+        method: Method | None = None,
     ) -> onnx.ModelProto:
         """`model` (`plain` where None, or a rewritten copy of it) in a precision; None: its own.
 
+        int8 takes the ranges of values from photos (`calibrate` is as in `calibration_photos`) by
+        a method; None: the best one for the runtime.
+
         Raises:
-            AlexNetError: the file has another precision than float32 already, or int8 finds no
-                photos to calibrate on.
+            AlexNetError: the file has another precision than float32 already, the runtime that it
+                is for has not this one, int8 finds no photos to calibrate on, or the views are
+                `dense`.
         """
         model = model or self.plain
         own = self.info.precision
+        if precision == "int8" and self.info.views == "dense":
+            raise AlexNetError(
+                "int8 takes the ranges of values from crops, which is not what dense answers are "
+                "computed on: take fp32, fp16 or bf16, or the views ten or centre."
+            )
         if precision in (None, own):
             return model
         if own != "fp32":
@@ -67,19 +80,34 @@ class Source:
                 f"{self.path} is in {own} already and can't be made {precision}: begin with its "
                 "checkpoint, or with a graph in fp32."
             )
+        if self.info.target == "openvino" and precision in ("bf16", "fp16"):
+            return _for_openvino(model, precision)
         if precision == "int8":
-            return quantised(model, calibrated(self.lean, self.photos(calibrate), method=method))
+            ranges = calibrated(
+                self.lean,
+                self.photos(calibrate),
+                method=method or best_method(self.info.target),
+                chosen=quantised_layers(model),
+            )
+            return quantised(model, ranges)
         assert precision is not None
         return half_precision(model, precision)
 
 
-def open_source(path: Path, *, views: Views | None = None, features: bool = False) -> Source:
+def open_source(
+    path: Path,
+    *,
+    views: Views | None = None,
+    features: bool = False,
+    choose: Callable[[Config], GraphChoices] = lambda config: PLAIN,
+) -> Source:
     """Read a checkpoint or a graph of ours.
 
     Args:
         path: a .safetensors or .onnx file.
         views: None: a graph's own, and ten of a checkpoint.
         features: whether the output `features` is wanted; a graph must have it.
+        choose: how to write a checkpoint's graph; a graph stays as it is.
 
     Raises:
         AlexNetError: neither of them, missing, damaged or foreign; or a graph with other views, or
@@ -87,13 +115,14 @@ def open_source(path: Path, *, views: Views | None = None, features: bool = Fals
     """
     if path.suffix == ".safetensors":
         checkpoint = load_checkpoint(path)
-        plain = onnx_model(checkpoint, views=views or "ten", features=features)
+        choices = choose(checkpoint.config)
+        plain = onnx_model(checkpoint, views=views or "ten", features=features, choices=choices)
         lean = onnx_model(checkpoint, views="centre")
-        return Source(path=path, sha256=sha256_of(path), plain=plain, lean=lean)
+        return Source(path=path, sha256=sha256_of(path), plain=plain, lean=lean, choices=choices)
     if path.suffix != ".onnx":
         raise AlexNetError(f"{path} is no checkpoint (.safetensors) and no graph (.onnx).")
     model = _read(path)
-    source = Source(path=path, sha256=sha256_of(path), plain=model, lean=model)
+    source = Source(path=path, sha256=sha256_of(path), plain=model, lean=model, choices=None)
     info = source.info
     if views not in (None, info.views):
         raise BackendError(
@@ -105,6 +134,16 @@ def open_source(path: Path, *, views: Views | None = None, features: bool = Fals
             f"{path} was exported without features: export it again with --features."
         )
     return source
+
+
+def _for_openvino(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
+    """OpenVINO rounds to bf16 by itself, wherever it gains by it: the graph only says so."""
+    if precision != "bf16":
+        raise AlexNetError(f"OpenVINO computes in no {precision} on CPUs: take fp32, bf16 or int8.")
+    copy = type(model)()
+    copy.CopyFrom(model)
+    set_metadata(copy, precision=precision)
+    return copy
 
 
 def _read(path: Path) -> onnx.ModelProto:

@@ -103,7 +103,7 @@ def tensorrt(
     views: Views | None,
     features: bool,
     calibrate: Path | None,
-    method: Literal["percentile", "entropy"],
+    method: Literal["percentile", "entropy", "nncf"] | None,
     targets: str | None,
     timing_cache: Path | None,
     version_compatible: bool,
@@ -132,6 +132,11 @@ def tensorrt(
         timing_cache=timing_cache,
     )
     opened = open_source(source or shipped_model(), views=views, features=features)
+    if opened.info.views == "dense":
+        raise AlexNetError(
+            "An engine is built for photos of one shape, and dense answers are of any: take the "
+            "views ten or centre, or ONNX Runtime."
+        )
     facts = write(opened, output, asked, precision=precision, calibrate=calibrate, method=method)
     size = output.stat().st_size / 1e6
     log(

@@ -89,8 +89,9 @@ def compare(a: Backend, b: Backend, photos: Sequence[Named]) -> Comparison:
     features = a.info.has_features and b.info.has_features
     answers = []
     with progress("Comparing", total=len(photos), unit="photos") as bar:
-        for start in range(0, len(photos), _BATCH):
-            batch = np.stack([pixels for _, pixels in photos[start : start + _BATCH]])
+        size = 1 if a.info.views == "dense" else _BATCH  # a batch has photos of one shape
+        for start in range(0, len(photos), size):
+            batch = np.stack([pixels for _, pixels in photos[start : start + size]])
             answers.append([_answers(backend, batch, features=features) for backend in (a, b)])
             bar.advance(len(batch))
     (p, f), (q, g) = (

@@ -131,7 +131,7 @@ class Checks:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder, f"{name}.onnx")
                 write_onnx(checkpoint, path)
-                backend = open_backend(path, device=str(self.device))
+                backend = open_backend(path, backend="onnxruntime", device=str(self.device))
             pixels = photos.numpy()
             answers = torch.from_numpy(backend.run(pixels))
             expected = _probabilities(checkpoint, photos, torch.device("cpu"))

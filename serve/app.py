@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,165 +13,152 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from alexnet.container import FORMATS
-from alexnet.predictor import Prediction
-from serve.model import ServedModel
-from serve.problems import Problem, photo_problem
+from serve import page
+from serve.answer import results, timings
+from serve.batcher import Answers
+from serve.life import Life
+from serve.note import note_photos
+from serve.observer import Observer
+from serve.openapi import document
+from serve.paths import DOCUMENTS
+from serve.problems import Problem, client_gone, overloaded, upload_too_slow
 from serve.settings import Settings, read_settings
-from serve.uploads import read_upload
-
-_ADDRESS = re.compile(rb"\s*(?:[a-z][a-z0-9+.-]{1,20}://|data:|www\.)", re.IGNORECASE)
+from serve.uploads import Memory, read_upload
+from serve.views_answer import add_views, check_size, check_views
 
 
 class Application:
     """The routes, and the model behind them, which is opened when the server starts."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, observer: Observer | None = None) -> None:
+        """`observer` is told what happens to photos."""
         self.asgi = Starlette(
             routes=[
                 Route("/", self.index),
+                *page.routes(),
                 Route("/v1/classify", self.classify, methods=["POST"]),
                 Route("/v1/model", self.show_model),
                 Route("/v1/model/classes", self.show_classes),
+                *(Route(path, self.show_document) for path in DOCUMENTS),
             ],
             lifespan=self._lifespan,
         )
-        self._model: ServedModel | None = None
+        self._observer = observer
         self._use(Settings())
-
-    @property
-    def ready(self) -> bool:
-        """Whether the model is open and has answered once."""
-        return self._model is not None
 
     def _use(self, settings: Settings) -> None:
         self._settings = settings
-        self._slots = asyncio.Semaphore(settings.max_requests)
+        self._memory = Memory(settings.max_uploads)
+        self._requests = 0
+        self.life = Life(settings, self._observer)
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._use(read_settings())
-        self._model = model = ServedModel(self._settings)
-        try:
+        async with self.life.lived(idle=lambda: self._requests == 0):
             yield
-        finally:
-            self._model = None
-            model.close()
 
-    async def index(self, _: Request) -> Response:
-        """What there is."""
+    async def index(self, request: Request) -> Response:
+        """What there is: a page for people, JSON for programs."""
+        if page.wants_page(request):
+            return page.show(request)
         return JSONResponse(
             {
                 "classify": "POST /v1/classify, a form with one or more photos in the field image",
                 "model": "GET /v1/model",
                 "classes": "GET /v1/model/classes",
                 "example": "curl -F image=@photo.jpg http://127.0.0.1:3000/v1/classify",
-            }
+            },
+            headers={"Vary": "Accept"},
         )
 
     async def show_model(self, _: Request) -> Response:
         """The model, and what the service takes."""
-        settings = self._settings
-        limits = {
-            "body_bytes": settings.max_body,
-            "pixels": settings.max_pixels,
-            "photos": settings.max_photos,
-            "requests": settings.max_requests,
-            "seconds": settings.timeout,
-            "formats": list(FORMATS),
-        }
-        return JSONResponse({**self._open_model().describe(), "limits": limits})
+        try:
+            return JSONResponse(self.life.model.describe())
+        except Problem as problem:
+            return problem.response()
 
     async def show_classes(self, _: Request) -> Response:
         """The names of the classes."""
-        return JSONResponse({"classes": self._open_model().classes()})
+        try:
+            return JSONResponse({"classes": self.life.model.classes()})
+        except Problem as problem:
+            return problem.response()
+
+    async def show_document(self, _: Request) -> Response:
+        """What there is, for programs: OpenAPI."""
+        return JSONResponse(document(self._settings))
 
     async def classify(self, request: Request) -> Response:
         """The most probable classes of each photo of the request."""
         try:
+            self._check_room()
+        except Problem as problem:  # before the body is read: the server throws it away
+            return problem.response()
+        self._requests += 1
+        try:
             return await self._classify(request)
         except Problem as problem:
             return problem.response()
+        finally:
+            self._requests -= 1
+
+    def _check_room(self) -> None:
+        self.life.batcher.check_room()
+        if self._requests >= self._settings.max_requests:
+            raise overloaded(f"{self._requests} requests are read or answered already.")
 
     async def _classify(self, request: Request) -> Response:
-        model = self._open_model()
-        started = time.perf_counter()
-        reading = False
-        try:
-            async with asyncio.timeout(self._settings.timeout), self._slots:
-                reading = True
-                upload = await read_upload(request, self._settings)
-                reading = False
-                read = time.perf_counter()
-                predictions = await model.predict(upload.photos, top_k=upload.top_k)
-        except TimeoutError as error:
-            raise _too_slow(self._settings.timeout, reading=reading) from error
-        timings = {
-            "read_ms": _milliseconds(read - started),
-            "predict_ms": _milliseconds(time.perf_counter() - read),
-        }
-        results = [
-            _result(photo, prediction)
-            for photo, prediction in zip(upload.photos, predictions, strict=True)
-        ]
-        if len(results) == 1 and isinstance(results[0], Problem):
-            raise results[0]
+        model, batcher, seconds = self.life.model, self.life.batcher, self._settings.timeout
+        started = time.monotonic()
+        with self._memory.share() as share:
+            try:
+                async with asyncio.timeout(seconds):
+                    upload = await read_upload(request, self._settings, share)
+            except TimeoutError as error:
+                raise upload_too_slow(seconds) from error
+            if upload.each_view:
+                check_views(model.backend)
+            check_size(
+                len(upload.photos), upload.top_k, model.backend.info, each_view=upload.each_view
+            )
+            read = time.monotonic()
+            answering = batcher.answer(
+                upload.photos,
+                top_k=upload.top_k,
+                deadline=started + seconds,
+                each_view=upload.each_view,
+            )
+            answers = await _while_connected(request, answering)
+        note_photos(request.scope, answers)
+        found = results(upload.photos, answers)
+        if upload.each_view:
+            add_views(found, answers.predictions, model.backend.info)
         return JSONResponse(
             {
                 "model": model.name,
                 "views": model.views,
-                "results": _plain(results),
-                "timings": timings,
+                "results": found,
+                "timings": timings(answers, read=read - started, predict=time.monotonic() - read),
             }
         )
 
-    def _open_model(self) -> ServedModel:
-        if self._model is None:
-            raise Problem(503, "not_ready", "The model is not open.", headers={"Retry-After": "1"})
-        return self._model
+
+async def _while_connected(request: Request, answering: Coroutine[Any, Any, Answers]) -> Answers:
+    """The answers, unless the client goes away first: then its photos leave the line."""
+    answer = asyncio.ensure_future(answering)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise client_gone()
+        return answer.result()
+    finally:
+        answer.cancel()
+        gone.cancel()
 
 
-def _result(photo: bytes, prediction: Prediction) -> dict[str, Any] | Problem:
-    """The answer for one photo; `frames` and `note` are said of an animation only."""
-    error = prediction.error
-    if error is not None and error.code == "not_a_photo" and _ADDRESS.match(photo):
-        detail = "This is an address. The service fetches nothing: send the photo itself."
-        return Problem(415, "address_refused", detail)
-    if error is not None:
-        return photo_problem(error.code, str(error))
-    result: dict[str, Any] = {
-        "width": prediction.width,
-        "height": prediction.height,
-        "format": prediction.format,
-        "predictions": [
-            {
-                "index": score.index,
-                "label": score.label,
-                "name": score.name,
-                "probability": score.probability,
-            }
-            for score in prediction.scores
-        ],
-    }
-    if prediction.frames is not None and prediction.frames > 1:
-        result["frames"] = prediction.frames
-        result["note"] = f"The first of {prediction.frames} frames was used."
-    return result
-
-
-def _plain(results: Sequence[dict[str, Any] | Problem]) -> list[dict[str, Any]]:
-    return [
-        {"error": result.to_dict()} if isinstance(result, Problem) else result for result in results
-    ]
-
-
-def _too_slow(seconds: float, *, reading: bool) -> Problem:
-    if reading:
-        detail = f"The request did not arrive within {seconds:g} seconds."
-        return Problem(408, "upload_timeout", detail, headers={"Connection": "close"})
-    detail = f"There was no answer within {seconds:g} seconds: try again later."
-    return Problem(503, "overloaded", detail, headers={"Retry-After": "5"})
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(1000 * seconds, 3)
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,108 +1,117 @@
-"""Which photos a command line means: files, folders and globs, in one order on every machine."""
+"""Which photos and shards a command line means, in one order on every machine."""
 
 from __future__ import annotations
 
-import glob
 import os
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from alexnet.console import progress
 from alexnet.container import SUFFIXES
-from alexnet.errors import AlexNetError
+from serve import braces, remote
+from serve.folders import InputError, matches, photos_in, split_at_nulls
+from serve.manifests import manifest_paths
+
+__all__ = ["InputError", "Inputs", "entries"]
+
+STDIN = "-"
+"""The argument that stands for a list on stdin."""
 
 
-class InputError(AlexNetError):
-    """An input that does not exist, matches nothing, or can't be listed."""
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a command line names."""
+
+    arguments: tuple[str, ...] = ()
+    """Files, folders, globs, names with braces, shards, URLs, and `-`."""
+    manifest: str | None = None
+    """A table of paths, which follow those of the arguments."""
+    path_column: str = "path"
+    null: bool = False
+    """Whether null characters, and not lines, end the paths on stdin."""
+
+    @property
+    def are_countable(self) -> bool:
+        """Whether they can be listed twice: a pipe can't."""
+        table = self.manifest
+        is_kept = table is None or remote.is_url(table) or Path(table).is_file()
+        return is_kept and STDIN not in self.arguments
 
 
-def photo_paths(inputs: Sequence[str]) -> Iterator[Path]:
-    """The photos that `inputs` mean, in their order, found while they are asked for.
+def entries(inputs: Inputs) -> Iterator[str]:
+    """Paths and URLs of the photos and shards that `inputs` mean, found while they are asked for.
 
     A file is taken whatever its name. A folder gives the photos in it and in the folders below,
     sorted by the bytes of their paths: those with a photo's ending, hidden ones left out.
     A glob (`*`, `?`, `[...]`, and `**` for any depth) gives the files that it matches, sorted the
-    same way. What is named twice comes twice.
+    same way. What is named twice comes twice. Whether a path of a list or table, or a URL of a
+    file, leads anywhere shows when it is read.
 
     Raises:
-        InputError: an input does not exist, a glob matches no file, or a folder can't be read.
+        InputError: an input does not exist, a glob matches no file, a place can't be read, or a
+            path of a list or table holds a null character.
     """
-    for text in inputs:
-        path = Path(text)
-        if not text:  # Path("") would be the current folder
-            raise InputError("An input is empty: name a file, a folder or a glob.")
-        if path.is_dir():
-            yield from _inside(path, above=())
-        elif path.is_file() or path.is_symlink():  # a broken link gets its row, with an error
-            yield path
-        elif path.exists():
-            raise InputError(f"{text} is neither a file nor a folder.")
-        elif any(character in text for character in "*?["):
-            yield from _matches(text)
-        else:
-            raise InputError(f"There is no file or folder {text}.")
-
-
-def count_photos(inputs: Sequence[str]) -> int:
-    """How many photos `inputs` mean; every mistake in them shows here, before any work.
-
-    Raises:
-        InputError: as `photo_paths`, or there are none.
-    """
-    count = 0
-    with progress("Listing photos", total=None, unit="photos") as bar:
-        for _ in photo_paths(inputs):
-            count += 1
-            bar.advance()
-    if not count:
+    none = True
+    for entry in _all(inputs):
+        if "\0" in entry:
+            start = entry.partition("\0")[0]
+            raise InputError(
+                f"A path holds a null character, after {start[:200]}: a list with null characters "
+                "between its paths needs --null, and one in UTF-16 is to be saved as UTF-8."
+            )
+        none = False
+        yield entry
+    if none:
+        named = [*inputs.arguments, *([inputs.manifest] if inputs.manifest else [])]
         raise InputError(
-            f"There are no photos in {', '.join(inputs)}: "
+            f"There are no photos in {', '.join(named)}: "
             f"folders are searched for {', '.join(sorted(SUFFIXES))}."
         )
-    return count
 
 
-def _inside(folder: Path, *, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """The photos below `folder`; `above` are the device and inode of the folders around it."""
-    try:
-        status = folder.stat()
-        here = (status.st_dev, status.st_ino)
-        if here in above:  # a link to a folder that holds it
-            return
-        with os.scandir(os.fsencode(folder)) as entries:
-            # A folder sorts as the beginning of the paths in it: "a-b.jpg" before "a/".
-            names = sorted(e.name + b"/" * _is_folder(e) for e in entries if _is_wanted(e))
-    except OSError as error:
-        raise InputError(f"The folder {folder} can't be read: {error.strerror}.") from error
-    for name in names:
-        path = folder / os.fsdecode(name)
-        if name.endswith(b"/"):
-            yield from _inside(path, above=(*above, here))
+def _all(inputs: Inputs) -> Iterator[str]:
+    for text in inputs.arguments:
+        if text == STDIN:
+            yield from _listed(_stdin(), null=inputs.null)
         else:
-            yield path
+            yield from _meant(text)
+    if inputs.manifest is not None:
+        yield from manifest_paths(inputs.manifest, inputs.path_column)
 
 
-def _is_wanted(entry: os.DirEntry[bytes]) -> bool:
-    if entry.name.startswith(b"."):
-        return False
-    if _is_folder(entry):
-        return True
-    if Path(os.fsdecode(entry.name)).suffix.lower() not in SUFFIXES:
-        return False
-    return entry.is_symlink() or entry.is_file()
+def _meant(text: str) -> Iterator[str]:
+    path = Path(text)
+    if not text:  # Path("") would be the current folder
+        raise InputError("An input is empty: name a file, a folder or a glob.")
+    if os.path.lexists(path):  # also asked for names that are too long for a file, as braces can be
+        if path.is_dir():
+            yield from map(os.fspath, photos_in(path))
+        elif path.is_file() or path.is_symlink():  # a broken link gets its row, with an error
+            yield os.fspath(path)
+        else:
+            raise InputError(f"{text} is neither a file nor a folder.")
+    elif braces.has_braces(text):
+        for name in braces.expand(text):
+            if braces.has_braces(name):
+                raise InputError(f"{text} has braces inside braces: write one name for each.")
+            yield from _meant(name)
+    elif remote.is_url(text):
+        yield from remote.photos_behind(text)
+    elif any(character in text for character in "*?["):
+        yield from map(os.fspath, matches(text))
+    else:
+        raise InputError(f"There is no file or folder {text}.")
 
 
-def _is_folder(entry: os.DirEntry[bytes]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself
-        return False
+def _stdin() -> IO[bytes]:
+    # A file object of our own: Python aborts at exit when a thread waits in that of sys.stdin.
+    if sys.stdin is None:
+        raise InputError("There is no stdin to read a list from.")
+    return open(sys.stdin.fileno(), "rb", closefd=False)
 
 
-def _matches(pattern: str) -> Iterator[Path]:
-    # pathlib's own glob takes no absolute pattern and goes into hidden folders.
-    found = (Path(name) for name in glob.iglob(pattern, recursive=True))  # noqa: PTH207
-    paths = sorted((path for path in found if not path.is_dir()), key=os.fsencode)
-    if not paths:
-        raise InputError(f"No file matches {pattern}.")
-    yield from paths
+def _listed(file: IO[bytes], *, null: bool) -> Iterator[str]:
+    pieces = split_at_nulls(file) if null else (line.rstrip(b"\r\n") for line in file)
+    return (os.fsdecode(piece) for piece in pieces if piece)

@@ -1,47 +1,26 @@
-"""Labelling photos without a service: from files to rows, one photo after the other."""
+"""Labelling photos without a service: read, decoded, run and written in parts at the same time."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain, islice
+from typing import Any
 
-from alexnet.backends import open_backend
-from alexnet.config import Views
-from alexnet.console import progress
-from alexnet.errors import AlexNetError
-from alexnet.machine import share_cores
-from alexnet.photo import MAX_PIXELS
-from alexnet.predictor import Predictor
-from serve.inputs import photo_paths
-from serve.records import Format, RowMaker, open_writer
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labelling:
-    """What to label, with what, and where the rows go."""
-
-    inputs: Sequence[str]
-    """Files, folders and globs, as `serve.inputs.photo_paths` takes them."""
-    output: Path | None
-    """None is stdout."""
-    format: Format = "csv"
-    model: Path | None = None
-    """None is the model that ships."""
-    backend: str = "auto"
-    views: Views | None = None
-    device: str = "cpu"
-    threads: int | None = None
-    top_k: int | None = None
-    """None is 5, or every class of a model that has fewer."""
-    names: bool = False
-    batch: int = 16
-    decoders: int | None = None
-    """Photos decoded at once; None is one per core."""
-    fast: bool = False
-    max_pixels: int = MAX_PIXELS
+from alexnet.console import log, progress
+from serve.formats import OutputError, open_stdout
+from serve.inputs import entries
+from serve.labeller import Labeller, open_labeller
+from serve.parquet import check_parquet
+from serve.parts import Run
+from serve.pipeline import Note
+from serve.reading import START
+from serve.records import RowMaker
+from serve.run_folder import open_run
+from serve.shards import is_shard
+from serve.task import Labelling
 
 
 @dataclass(frozen=True)
@@ -52,74 +31,131 @@ class Outcome:
     failed: int
     seconds: float
     """From the first photo to the last row; loading the model is not in it."""
+    before: int = 0
+    """Photos of these that an interrupted run had done."""
 
 
-def label(task: Labelling, *, total: int) -> Outcome:
+def label(task: Labelling) -> Outcome:
     """Label every photo of `task` and write the rows in the order of the inputs.
 
-    `total`, the number of photos, is for the progress bar alone. Memory does not grow with it. A
-    photo that can't be read gets a row that says why, and changes no other photo's row.
+    Memory does not grow with their number. A photo that can't be read gets a row that says why, and
+    changes no other photo's row.
 
     Raises:
-        AlexNetError: the inputs, the model or the output; nothing is written then.
+        InputError: an input; nothing is written then.
+        AlexNetError: the model or the output; whole parts are kept, for a run that resumes.
     """
-    with progress("Loading the model", total=None, unit=""):
-        share_cores()
-        backend = open_backend(
-            task.model,
-            backend=task.backend,
-            views=task.views,
-            threads=task.threads,
-            device=task.device,
-        )
-    top_k = _top_k(task.top_k, classes=len(backend.info.labels))
-    rows = RowMaker(backend, top_k, task.names)
-    predictor = Predictor(
-        backend,
-        decoders=task.decoders,
-        batch=task.batch,
-        fast=task.fast,
-        max_pixels=task.max_pixels,
-    )
-    failed = done = 0
+    if task.output is None:
+        return _label_to_stdout(task)
+    if task.output.format == "parquet":
+        check_parquet()
+    with open_run(task.output, resume=task.resume) as run, _explained(run):
+        if run.is_begun:
+            run.agree(task.facts())
+        else:
+            with progress("Listing photos", total=None, unit="photos") as bar:
+                run.begin(task.facts(), entries(task.inputs), each=bar.advance)
+        with open_labeller(task) as labeller:
+            part_rows = _part_rows(task, labeller.batch)
+            facts = {"batch": labeller.batch, "part_photos": part_rows}
+            run.agree(_model_facts(labeller.rows) | facts)
+            done = run.progress
+            if run.is_finished:
+                return Outcome(done.photos - done.failed, done.failed, 0.0, done.photos)
+            run.start_session(labeller.session)
+            start = time.perf_counter()
+            _write_parts(run, labeller, part_rows=part_rows)
+            run.finish()
+        seconds, before, done = time.perf_counter() - start, done.photos, run.progress
+        return Outcome(done.photos - done.failed, done.failed, seconds, before)
+
+
+def _part_rows(task: Labelling, batch: int) -> int:
+    """Rows of a part: whole batches, so that no batch lies in two parts.
+
+    Scores differ in the last digits with the photos beside them in a batch. As each part begins
+    with a batch, a resumed run forms the batches of an uninterrupted one.
+    """
+    return -(-task.part_photos // batch) * batch
+
+
+def _write_parts(run: Run, labeller: Labeller, *, part_rows: int) -> None:
+    done = run.progress
+    total = None if run.state["shards"] else run.state["entries"] - done.photos
     with (
-        open_writer(task.output, rows.columns(), format=task.format) as write,
         progress("Labelling", total=total, unit="photos") as bar,
+        closing(labeller.label(run.entries(), done.next)) as labelled,
     ):
+        note = Note(bar, failed=done.failed, files=run.state["entries"] if total is None else None)
+        while True:
+            part = islice(labelled, part_rows)
+            first = next(part, None)
+            if first is None and run.progress.parts:
+                return
+            photos, failed, place = 0, note.failed, done.next
+            with run.part(labeller.rows.schema) as write:
+                for photo in chain([first] if first else [], part):
+                    write(photo.row)
+                    note.add(photo)
+                    photos, place = photos + 1, photo.next
+            run.count(photos=photos, failed=note.failed - failed, next=place)
+
+
+def _label_to_stdout(task: Labelling) -> Outcome:
+    total, shards = None, 0
+    if task.inputs.are_countable:
+        with progress("Listing photos", total=None, unit="photos") as bar:
+            total = 0
+            for entry in entries(task.inputs):
+                total, shards = total + 1, shards + is_shard(entry)
+                bar.advance()
+        total = None if shards else total  # nobody knows how many photos a shard holds
+    photos = 0
+    with open_labeller(task) as labeller:
         start = time.perf_counter()
-        paths = _Remembered(photo_paths(task.inputs))
-        for prediction in predictor.predict(paths, top_k=top_k):
-            write(rows.row(paths.oldest(), prediction))
-            done += 1
-            bar.advance()
-            if prediction.error is not None:
-                failed += 1
-                bar.note(f"{failed:,} failed")
-    seconds = time.perf_counter() - start
-    backend.close()
-    return Outcome(done - failed, failed, seconds)
+        with (
+            open_stdout(labeller.rows.schema, format=task.format) as write,
+            progress("Labelling", total=total, unit="photos") as bar,
+            closing(labeller.label(entries(task.inputs), START)) as labelled,
+        ):
+            note = Note(bar)
+            for photo in labelled:
+                write(photo.row)
+                photos += 1
+                note.add(photo)
+    return Outcome(photos - note.failed, note.failed, time.perf_counter() - start)
 
 
-class _Remembered:
-    """Passes paths on, and keeps each one until its answer has come: no more than are under way."""
+@contextmanager
+def _explained(run: Run) -> Iterator[None]:
+    """Say after an error what is kept, and how to go on."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{run.target.path} could not be written: {error.strerror}. "
+            + (_kept(run) or "Nothing was changed there.")
+        ) from error
+    except OutputError:
+        raise
+    except BaseException:
+        if kept := _kept(run):
+            log(kept)
+        raise
 
-    def __init__(self, paths: Iterable[Path]):
-        self._paths = paths
-        self._passed: deque[Path] = deque()
 
-    def __iter__(self) -> Iterator[Path]:
-        for path in self._paths:
-            self._passed.append(path)
-            yield path
+def _kept(run: Run) -> str:
+    """What is on the disk; a part that was written and not counted there is not among it."""
+    with suppress(OSError, OutputError):
+        run.load()
+    if not (run.progress.parts and run.is_on_disk):
+        return ""
+    return (
+        f"{run.progress.photos:,} photos are kept in {run.folder}: "
+        "give the same command with --resume to go on."
+    )
 
-    def oldest(self) -> Path:
-        """The path whose answer is due; it is forgotten."""
-        return self._passed.popleft()
 
-
-def _top_k(wanted: int | None, *, classes: int) -> int:
-    if wanted is None:
-        return min(5, classes)
-    if wanted > classes:
-        raise AlexNetError(f"The model has {classes} classes: --top-k can be {classes} at most.")
-    return wanted
+def _model_facts(rows: RowMaker) -> dict[str, Any]:
+    facts = {name: getattr(rows, name) for name in ("model", "model_sha256", "backend", "views")}
+    return {**facts, "columns": list(rows.schema)}

@@ -1,4 +1,4 @@
-"""The model that the service runs: opened and tried once, then asked by many requests at once.
+"""The model that the service runs: opened and tried once, then described to whoever asks.
 
 As a script, `python -m serve.model`, it opens and tries the model of the environment's settings and
 exits with 0, or with 1 after a sentence: service.py does so before BentoML starts its workers.
@@ -6,28 +6,26 @@ exits with 0, or with 1 after a sentence: service.py does so before BentoML star
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import io
 import sys
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from PIL import Image
 
-from alexnet.backends import open_backend
+from alexnet.backends import open_backend, warm_up
+from alexnet.console import log
+from alexnet.container import FORMATS
 from alexnet.errors import AlexNetError
 from alexnet.machine import versions
-from alexnet.predictor import Prediction, Predictor
+from alexnet.predictor import Predictor
 from alexnet.settings import to_dict
 from serve.settings import Settings, read_settings
-
-# Requests that decode or run at once: with two, one decodes while the other's network runs.
-_AT_ONCE = 2
+from serve.views_answer import can_tell_views
 
 
 class ServedModel:
-    """Answers requests from a few threads, so that the event loop stays free."""
+    """An open backend that has answered once, and what there is to say of it."""
 
     def __init__(self, settings: Settings) -> None:
         """Open the model and let it answer once.
@@ -35,49 +33,63 @@ class ServedModel:
         Raises:
             AlexNetError: it cannot be opened or gives no answer.
         """
-        self._backend = open_backend(
+        self.backend = open_backend(
             settings.model,
             backend=settings.backend,
             views=settings.views,
             threads=settings.threads,
             device=settings.device,
+            mode=settings.mode,
+            explain=log,
         )
-        self._device = settings.device
-        self._predictor = Predictor(self._backend, max_pixels=settings.max_pixels)
-        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="alexnet-serve")
-        self.name = self._backend.info.path.stem
-        self.views = self._backend.info.views
-        first = self._predict([_smallest_photo()], 1)[0]
+        warm_up(self.backend, batches=(1, settings.batch))
+        self._settings = settings
+        self.name = self.backend.info.path.stem
+        self.views = self.backend.info.views
+        first = Predictor(self.backend).predict_one(smallest_photo(), top_k=1)
         if first.error is not None:
             raise first.error
         if not first.scores[0].probability > 0:
-            raise AlexNetError(f"{self._backend.info.path} gives no probabilities: take another.")
-
-    async def predict(self, photos: Sequence[bytes], *, top_k: int) -> list[Prediction]:
-        """One prediction for each photo, in their order."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._predict, photos, top_k)
-
-    def _predict(self, photos: Sequence[bytes], top_k: int) -> list[Prediction]:
-        if len(photos) == 1:
-            return [self._predictor.predict_one(photos[0], top_k=top_k)]
-        return list(self._predictor.predict(photos, top_k=top_k))
+            raise AlexNetError(f"{self.backend.info.path} gives no probabilities: take another.")
 
     def describe(self) -> dict[str, Any]:
         """What the model is and where it comes from, as JSON values."""
-        info = self._backend.info
+        info, settings = self.backend.info, self._settings
         return {
             "name": self.name,
             "preset": info.config.preset,
             "classes": len(info.labels),
             "views": info.views,
-            "backend": self._backend.name,
-            "device": self._device,
+            "each_view": can_tell_views(self.backend),
+            "backend": self.backend.name,
+            "device": settings.device,
             "sha256": info.sha256,
             "input": to_dict(info.config.input),
             "provenance": dict(info.provenance),
+            "batching": {
+                "photos": settings.batch,
+                "wait_ms": 1000 * settings.wait,
+                "streams": self.backend.streams,
+            },
+            "doors": {
+                "key_needed": settings.keys is not None,
+                "metrics": settings.metrics,
+                "cors_origins": list(settings.cors_origins or ()),
+                "hosts": list(settings.hosts or ()),
+            },
+            "limits": {
+                "body_bytes": settings.max_body,
+                "pixels": settings.max_pixels,
+                "photos": settings.max_photos,
+                "requests": settings.max_requests,
+                "seconds": settings.timeout,
+                "formats": list(FORMATS),
+                "upload_bytes": settings.max_uploads,
+                "upload_seconds": settings.upload_timeout,
+                "queue_photos": settings.queue,
+            },
             "versions": versions(
-                "bentoml", "pillow", self._backend.name, f"{self._backend.name}-gpu"
+                "bentoml", "pillow", self.backend.name, f"{self.backend.name}-gpu"
             ),
         }
 
@@ -85,16 +97,16 @@ class ServedModel:
         """The classes in the order of their index."""
         return [
             {"index": index, "label": label.wnid, "name": label.name}
-            for index, label in enumerate(self._backend.info.labels)
+            for index, label in enumerate(self.backend.info.labels)
         ]
 
     def close(self) -> None:
-        """End what is running, and free the model."""
-        self._threads.shutdown(cancel_futures=True)
-        self._backend.close()
+        """Free the model."""
+        self.backend.close()
 
 
-def _smallest_photo() -> bytes:
+@functools.cache
+def smallest_photo() -> bytes:
     """One grey pixel, which no limit refuses."""
     file = io.BytesIO()
     Image.new("RGB", (1, 1), (128, 128, 128)).save(file, "PNG")

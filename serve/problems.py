@@ -12,6 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MEDIA_TYPE = "application/problem+json"
 _KEPT = (b"allow", b"retry-after", b"connection")
+# Starlette's answer where an address has a slash too many: go by http, whatever the proxy in front
+# speaks, to whatever host the request names. A client would go there with its photos and its key.
+_REDIRECT = 307
 _logger = logging.getLogger("alexnet.serve")
 
 # The codes of alexnet.photo, of which MissingPhotoError's cannot come up here.
@@ -64,6 +67,44 @@ def photo_problem(code: str, detail: str) -> Problem:
     return Problem(_PHOTO_STATUS.get(code, HTTPStatus.UNPROCESSABLE_ENTITY), code, detail)
 
 
+def overloaded(detail: str, *, retry_after: int = 5) -> Problem:
+    """There is no room for this request now; `retry_after` in seconds."""
+    return Problem(503, "overloaded", detail, headers={"Retry-After": str(retry_after)})
+
+
+def too_slow(seconds: float) -> Problem:
+    """There was no answer in time."""
+    return overloaded(f"There was no answer within {seconds:g} seconds: try again later.")
+
+
+def upload_too_slow(seconds: float) -> Problem:
+    """The client sent nothing for so long, or took so long for the whole request."""
+    detail = f"The request did not arrive within {seconds:g} seconds."
+    return Problem(408, "upload_timeout", detail, headers={"Connection": "close"})
+
+
+def client_gone() -> Problem:
+    """The connection broke, so that nobody will read this."""
+    return Problem(400, "client_gone", "The request breaks off.", headers={"Connection": "close"})
+
+
+def shutting_down() -> Problem:
+    """SIGTERM has come: what was accepted is answered, and this was not."""
+    detail = "The service is about to end: try again, or ask another."
+    return Problem(503, "shutting_down", detail, headers={"Retry-After": "5"})
+
+
+def backend_failed() -> Problem:
+    """The network could not be run."""
+    detail = "The network could not be run, and the service's log says why: try again later."
+    return Problem(503, "backend_failed", detail, headers={"Retry-After": "5"})
+
+
+def not_ready() -> Problem:
+    """The model is not open yet, or can't be opened."""
+    return Problem(503, "not_ready", "The model is not open.", headers={"Retry-After": "1"})
+
+
 def status_problem(status: int, scope: Scope) -> Problem:
     """The problem for an error response of which only the status is known."""
     method, path = scope["method"], scope["path"][:100]
@@ -86,7 +127,7 @@ class ProblemMiddleware:
     """Makes every error response problem details, and every exception a logged one.
 
     Whatever is inside answers errors in its own way: Starlette as text, BentoML as JSON of several
-    shapes. This replaces them; problem details pass as they are.
+    shapes. This replaces them; problem details pass as they are. A redirection becomes 404.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -101,12 +142,12 @@ class ProblemMiddleware:
         try:
             await self.app(scope, receive, answer.send)
         except Exception:
-            if answer.complete:  # Starlette's own handler has answered and raised it again
-                _logger.exception("%s %s failed", scope["method"], scope["path"])
-            elif answer.started:
+            if answer.started and not answer.complete:
                 raise
-            else:
-                _logger.exception("%s %s failed", scope["method"], scope["path"])
+            # An address may hold the end of a line, and would begin a line of its own.
+            path = scope["path"].encode("unicode_escape").decode()
+            _logger.exception("%s %s failed", scope["method"], path)
+            if not answer.started:  # else Starlette's own handler has answered and raised it again
                 await status_problem(500, scope).response()(scope, receive, send)
 
 
@@ -123,10 +164,11 @@ class _Answer:
         """Pass a message on, or send problem details in the place of a whole response."""
         if message["type"] == "http.response.start":
             self.started = True
+            status = 404 if message["status"] == _REDIRECT else message["status"]
             headers = {name.lower(): value for name, value in message.get("headers", ())}
-            if message["status"] >= 400 and headers.get(b"content-type") != MEDIA_TYPE.encode():
+            if status >= 400 and headers.get(b"content-type") != MEDIA_TYPE.encode():
                 self._replaced = self.complete = True
-                problem = status_problem(message["status"], self._scope)
+                problem = status_problem(status, self._scope)
                 problem.headers = {
                     name.decode(): headers[name].decode("latin-1")
                     for name in _KEPT

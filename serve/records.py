@@ -1,57 +1,111 @@
-"""The rows of a labelling, and the writers that turn them into CSV or JSON lines."""
+"""The rows of a labelling: a photo's best classes, or why it has none."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import functools
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from alexnet.backends import Backend
-from alexnet.errors import AlexNetError
-from alexnet.files import atomic_path
 from alexnet.predictor import Prediction
 
-Format = Literal["csv", "jsonl"]
-FORMATS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-"""The format that the ending of a file's name means."""
+Naming = Literal["alexnet", "timm"]
+"""Whose names the columns have."""
+Kind = Literal["text", "integer", "real", "reals"]
+"""What a column holds; `reals` is a list of numbers for each photo."""
+Schema = dict[str, Kind]
+"""Column to kind, in order."""
+Value = str | int | float | npt.NDArray[np.float32] | None
+Row = dict[str, Value]
+"""Column to value; None is an empty CSV cell, a JSON null, and a null in Parquet."""
 
-Row = dict[str, str | int | float | None]
-"""Column to value; None is an empty CSV cell and a JSON null."""
 
-
-class OutputError(AlexNetError):
-    """The rows can't be written where they should go."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RowMaker:
-    """Predictions to rows. All rows of one maker have the same columns."""
+    """Predictions to rows. All rows of one maker have the same columns. Can be pickled."""
 
-    backend: Backend
     top_k: int
-    names: bool
+    names: bool = False
     """Write class names for people in the place of WordNet ids."""
+    naming: Naming = "alexnet"
+    probabilities: bool = False
+    """Add a column with the probabilities of all classes."""
+    features: bool = False
+    """Add a column with fc7 after its ReLU, averaged over the views."""
+    model: str
+    model_sha256: str
+    backend: str
+    views: str
 
-    def columns(self) -> list[str]:
-        """Names of the columns, in order."""
-        best = [f"{kind}_{k}" for k in range(1, self.top_k + 1) for kind in ("label", "score")]
-        return [
-            *("path", "status", "error_code", "error_message", "index", "label", "score"),
-            *best,
-            *("width", "height", "model", "model_sha256", "backend", "views"),
-        ]
+    @classmethod
+    def of(
+        cls,
+        backend: Backend,
+        *,
+        top_k: int,
+        names: bool = False,
+        naming: Naming = "alexnet",
+        probabilities: bool = False,
+        features: bool = False,
+    ) -> RowMaker:
+        """A maker whose rows name the model that `backend` runs."""
+        return cls(
+            top_k=top_k,
+            names=names,
+            naming=naming,
+            probabilities=probabilities,
+            features=features,
+            model=readable(backend.info.path.name),
+            model_sha256=backend.info.sha256,
+            backend=backend.name,
+            views=backend.info.views,
+        )
 
-    def row(self, path: Path, prediction: Prediction) -> Row:
-        """The row of one photo: its best classes, or why it has none."""
-        row: Row = dict.fromkeys(self.columns())
-        row["path"] = readable(os.fspath(path))
+    @functools.cached_property
+    def schema(self) -> Schema:
+        """The columns."""
+        lists: Schema = {}
+        if self.probabilities:
+            lists["probabilities"] = "reals"
+        if self.features:
+            lists["features"] = "reals"
+        if self.naming == "timm":
+            return {"filename": "text", **self._timm_columns(), "error": "text", **lists}
+        best: Schema = {}
+        for k in range(1, self.top_k + 1):
+            best |= {f"label_{k}": "text", f"score_{k}": "real"}
+        return {
+            "path": "text",
+            "status": "text",
+            "error_code": "text",
+            "error_message": "text",
+            "index": "integer",
+            "label": "text",
+            "score": "real",
+            **best,
+            "width": "integer",
+            "height": "integer",
+            "model": "text",
+            "model_sha256": "text",
+            "backend": "text",
+            "views": "text",
+            **lists,
+        }
+
+    def row(self, path: str, prediction: Prediction) -> Row:
+        """The row of one photo."""
+        row: Row = dict.fromkeys(self.schema)
+        if prediction.error is None and self.probabilities:
+            row["probabilities"] = prediction.probabilities
+        if prediction.error is None and self.features:
+            row["features"] = prediction.features
+        if self.naming == "timm":
+            return row | self._timm_row(path, prediction)
+        row["path"] = readable(path)
         if prediction.error is not None:
             row["status"] = "error"
             row["error_code"] = prediction.error.code
@@ -64,10 +118,31 @@ class RowMaker:
                 row[f"score_{k}"] = six_digits(score.probability)
             row["index"] = prediction.scores[0].index
             row["label"], row["score"] = row["label_1"], row["score_1"]
-        info = self.backend.info
-        row["model"], row["model_sha256"] = readable(info.path.name), info.sha256
-        row["backend"], row["views"] = self.backend.name, info.views
+        row["model"], row["model_sha256"] = self.model, self.model_sha256
+        row["backend"], row["views"] = self.backend, self.views
         return row
+
+    # timm's inference.py with --fullname, --include-index and --results-separate-col [commit
+    # 0041cb7, inference.py:330-380]: numbers begin with 0, and one class has none.
+    def _timm_columns(self) -> Schema:
+        kinds: Schema = {"index": "integer", "label": "text", "prob": "real"}
+        return {
+            f"{name}{end}": kind for name, kind in kinds.items() for end in _timm_ends(self.top_k)
+        }
+
+    def _timm_row(self, path: str, prediction: Prediction) -> Row:
+        row: Row = {"filename": readable(path)}
+        if prediction.error is not None:
+            row["error"] = readable(str(prediction.error))
+        for end, score in zip(_timm_ends(self.top_k), prediction.scores, strict=False):
+            row[f"index{end}"] = score.index
+            row[f"label{end}"] = score.name if self.names else score.label
+            row[f"prob{end}"] = six_digits(score.probability)
+        return row
+
+
+def _timm_ends(top_k: int) -> list[str]:
+    return [""] if top_k == 1 else [f"_{k}" for k in range(top_k)]
 
 
 def six_digits(value: float) -> float:
@@ -78,66 +153,3 @@ def six_digits(value: float) -> float:
 def readable(text: str) -> str:
     r"""`text` as valid UTF-8: a byte of a file name that is none is written as `\xNN`."""
     return os.fsencode(text).decode("utf-8", errors="backslashreplace")
-
-
-def _csv_line(cells: list[object]) -> str:
-    # With "\n" as its line end, csv leaves a carriage return in a cell unquoted (until Python
-    # 3.13), and no reader takes that. With "\r\n" it quotes both.
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(cells)
-    return line.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _json_line(row: Row) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-@contextmanager
-def open_writer(
-    target: Path | None, columns: list[str], *, format: Format
-) -> Iterator[Callable[[Row], object]]:
-    """Yield a function that writes one row to `target`, or to stdout where that is None.
-
-    The rows of a file go into a temporary one beside it, which takes the file's place when the
-    block ends well: whoever reads `target` sees the old file or all rows.
-
-    Raises:
-        OutputError: the folder can't be written, or the disk is full; `target` is as it was.
-    """
-    try:
-        with _stdout() if target is None else _file(target) as file:
-            if format == "csv":
-                file.write(_csv_line(list(columns)))
-                yield lambda row: file.write(_csv_line([row[name] for name in columns]))
-            else:
-                yield lambda row: file.write(_json_line(row))
-    except BrokenPipeError:
-        raise  # the reader of stdout has had enough: not an error worth a sentence
-    except OSError as error:
-        where = "The output" if target is None else str(target)
-        raise OutputError(
-            f"{where} could not be written: {error.strerror}."
-            + ("" if target is None else " Nothing was changed there.")
-        ) from error
-
-
-@contextmanager
-def _file(target: Path) -> Iterator[IO[str]]:
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder: name a file in it.")
-    if target.exists() and not target.is_file():
-        raise OutputError(f"{target} is no ordinary file: write to '-' and redirect that.")
-    with (
-        atomic_path(target) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        yield file
-
-
-@contextmanager
-def _stdout() -> Iterator[IO[str]]:
-    # Not sys.stdout itself: rows are UTF-8 with plain newlines whatever the locale says, and a
-    # disk that fills up shows here and not when Python ends.
-    sys.stdout.flush()
-    with os.fdopen(sys.stdout.fileno(), "w", encoding="utf-8", newline="", closefd=False) as file:
-        yield file

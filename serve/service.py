@@ -7,6 +7,7 @@ model is opened in the workers only.
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -16,15 +17,29 @@ import bentoml
 from bentoml.exceptions import BentoMLException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from alexnet.errors import AlexNetError
+from serve.access_log import AccessLogMiddleware
 from serve.app import Application
+from serve.connection import watch_connections
+from serve.control import take_no_orders
+from serve.headers import HeadersMiddleware, HostsMiddleware, OriginsMiddleware
+from serve.keys import KeysMiddleware, check_keys
+from serve.metrics import Metrics
+from serve.paths import METRICS
 from serve.problems import ProblemMiddleware
 from serve.settings import read_settings
 from serve.telemetry import OFF, off_by_default
 
+# Open files of a worker, nearly all of them connections.
+_CONNECTIONS = 65_536
+
 off_by_default()
-application = Application()
+watch_connections()
+metrics = Metrics()
+application = Application(observer=metrics)
+application.asgi.routes.append(Route(METRICS, metrics.show))
 
 
 class Photos(bentoml.IODescriptor):  # type: ignore[misc]
@@ -54,8 +69,11 @@ class Answer(bentoml.IODescriptor):  # type: ignore[misc]
     workers=1,
     envs=[{"name": name, "value": value} for name, value in OFF.items()],
     http={"host": "127.0.0.1", "port": 3000},
-    # BentoML's log takes every Content-Type for UTF-8, and fails on one that is not.
-    logging={"access": {"request_content_type": False}},
+    # Ours are in serve/access_log.py and serve/metrics.py.
+    logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
+    # Spans that nobody collects took more time than all the rest of a request but its photos.
+    tracing={"excluded_urls": ".*"},
 )
 @bentoml.asgi_app(application.asgi, path="/")
 class AlexNet:
@@ -67,11 +85,16 @@ class AlexNet:
         """Refuse a wrong setting with a sentence, once, before any worker is started."""
         try:
             settings = read_settings()
+            check_keys(settings)
         except AlexNetError as error:
             raise BentoMLException(str(error)) from error
+        _allow_connections()
+        take_no_orders()
         if settings.model is not None:
             # Workers start in another folder when a built bento is served.
             os.environ["ALEXNET_MODEL"] = str(settings.model)
+        if settings.keys is not None:
+            os.environ["ALEXNET_KEYS"] = str(settings.keys)
         # A worker that fails is started again and again, so the model is tried in another process.
         trial = subprocess.run(
             [sys.executable, "-m", "serve.model"],
@@ -80,12 +103,21 @@ class AlexNet:
             text=True,
             check=False,
         )
+        if trial.returncode < 0:
+            raise BentoMLException(
+                f"Opening the model was ended by signal {-trial.returncode}: it may take more "
+                "memory than there is."
+            )
         if trial.returncode != 0:
             raise BentoMLException((trial.stdout or trial.stderr).strip())
 
     async def __is_ready__(self) -> bool:
         """What GET /readyz says."""
-        return application.ready
+        return await application.life.check_ready()
+
+    async def __is_alive__(self) -> bool:
+        """What GET /livez says."""
+        return application.life.alive
 
     @bentoml.api(input_spec=Photos, output_spec=Answer)  # type: ignore[untyped-decorator]
     async def classify(self, image: list[Path], top_k: int = 5) -> Response:
@@ -93,4 +125,20 @@ class AlexNet:
         return await application.classify(AlexNet.context.request)  # type: ignore[attr-defined]
 
 
-AlexNet.add_asgi_middleware(ProblemMiddleware)  # type: ignore[attr-defined]
+def _allow_connections() -> None:
+    """Lift the limit of open files, often 1,024, which each connection counts in, for workers."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = _CONNECTIONS if most == resource.RLIM_INFINITY else min(most, _CONNECTIONS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+
+
+# The doors, from the outermost.
+AlexNet.add_asgi_middleware(AccessLogMiddleware, metrics=metrics)  # type: ignore[attr-defined]
+for door in (
+    HeadersMiddleware,
+    OriginsMiddleware,
+    ProblemMiddleware,
+    HostsMiddleware,
+    KeysMiddleware,
+):
+    AlexNet.add_asgi_middleware(door)  # type: ignore[attr-defined]

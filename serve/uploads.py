@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
-from serve.problems import Problem
+from serve.problems import Problem, client_gone, overloaded, upload_too_slow
 from serve.settings import Settings
 
 # Bytes of a body that is too large are read and thrown away, so that the client gets the answer and
@@ -17,6 +20,8 @@ _DRAINED = 10
 _CLOSE = {"Connection": "close"}
 _LONGEST_HEADERS = 16_384
 _DEFAULT_TOP_K = 5
+_MOST_TOP_KS = 2  # one in the address, one in the form
+_LONGEST_TOP_K = 100
 
 # One `; name=value` of a header. A backslash in a file name is a backslash (browsers escape nothing
 # but quotes, as %22), so only what comes before the name that is looked for can be misread.
@@ -31,20 +36,67 @@ class Upload:
     """At least one, in the request's order."""
     top_k: int
     """How many classes of each; at least 1, and more than there are means all."""
+    each_view: bool = False
+    """Whether each view's own answer is asked for."""
 
 
-async def read_upload(request: Request, settings: Settings) -> Upload:
+class Share:
+    """What the body of one request takes of the memory for all bodies."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self.bytes = 0
+
+    def grow(self, count: int) -> None:
+        """Take so many bytes more.
+
+        Raises:
+            Problem: other requests hold them.
+        """
+        if self._memory.used + count > self._memory.limit and self._memory.used > self.bytes:
+            raise overloaded("Other uploads take all memory that there is for them.")
+        self._memory.used += count
+        self.bytes += count
+
+    def free(self) -> None:
+        """Give all back."""
+        self._memory.used -= self.bytes
+        self.bytes = 0
+
+
+class Memory:
+    """Bytes of bodies that are held at once, `limit` at most.
+
+    Only what has arrived counts, so that slow clients keep nobody out. There is room for any
+    request that is alone.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    @contextmanager
+    def share(self) -> Iterator[Share]:
+        """One request's share, given back at the end."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            share.free()
+
+
+async def read_upload(request: Request, settings: Settings, share: Share) -> Upload:
     """Read and take apart a request: a form with the field `image`, or one photo as the body.
 
     Raises:
         Problem: whatever is wrong with it, except with the photos themselves.
     """
-    top_ks = _query(request)
-    body = await _read_body(request, settings.max_body)
+    top_ks, each_view = _query(request)
+    body = await _read_body(request, settings, share)
     content_type = request.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
     if not kind.startswith("multipart/"):
-        return Upload((body,), _top_k(top_ks))
+        return Upload((bytes(body),), _top_k(top_ks), each_view)
     if kind != "multipart/form-data":
         raise Problem(415, "unsupported_media_type", f"Send multipart/form-data, not {kind}.")
     photos: list[bytes] = []
@@ -52,7 +104,10 @@ async def read_upload(request: Request, settings: Settings) -> Upload:
         if name == "image":
             photos.append(content)
         elif name == "top_k":
-            top_ks.append(content.decode("utf-8", "replace"))
+            # Checked at once: a body has room for 300,000 of them, or for one of 20 MB.
+            cut = content if len(content) <= _LONGEST_TOP_K else content[:_LONGEST_TOP_K] + b"..."
+            top_ks.append(cut.decode("utf-8", "replace"))
+            _top_k(top_ks)
         else:
             raise Problem(
                 400, "unknown_field", f"There is no field {name[:100]!r}: take image, and top_k."
@@ -65,24 +120,30 @@ async def read_upload(request: Request, settings: Settings) -> Upload:
             )
     if not photos:
         raise Problem(400, "no_photo", "The form holds no photo: put it in the field image.")
-    return Upload(tuple(photos), _top_k(top_ks))
+    return Upload(tuple(photos), _top_k(top_ks), each_view)
 
 
-def _query(request: Request) -> list[str]:
-    """The values of `top_k` in the address; there are no other parameters."""
-    unknown = sorted(set(request.query_params) - {"top_k"})
+def _query(request: Request) -> tuple[list[str], bool]:
+    """The values of `top_k` in the address, and whether it says `views=each`; no more is known."""
+    unknown = sorted(set(request.query_params) - {"top_k", "views"})
     if unknown:
         raise Problem(
-            400, "unknown_parameter", f"There is no parameter {unknown[0][:100]!r}: take top_k."
+            400,
+            "unknown_parameter",
+            f"There is no parameter {unknown[0][:100]!r}: take top_k or views.",
         )
-    return request.query_params.getlist("top_k")
+    views = request.query_params.getlist("views")
+    if any(value != "each" for value in views):
+        raise Problem(400, "bad_views", "views must be each, or left out.")
+    return request.query_params.getlist("top_k"), bool(views)
 
 
 def _top_k(values: list[str]) -> int:
     if not values:
         return _DEFAULT_TOP_K
     value = values[0].strip()
-    if len(set(values)) > 1 or not re.fullmatch("[0-9]{1,9}", value) or int(value) < 1:
+    agree = len(set(values)) == 1 and len(values) <= _MOST_TOP_KS
+    if not agree or not re.fullmatch("[0-9]{1,9}", value) or int(value) < 1:
         given = " and ".join(repr(value[:100]) for value in values[:2])
         raise Problem(
             400, "bad_top_k", f"top_k must be one whole number of at least 1, not {given}."
@@ -90,33 +151,44 @@ def _top_k(values: list[str]) -> int:
     return int(value)
 
 
-async def _read_body(request: Request, limit: int) -> bytes:
-    """The whole body, if it has `limit` bytes at most; of a larger one nothing is kept."""
+async def _read_body(request: Request, settings: Settings, share: Share) -> bytearray:
+    """The whole body, if it has `max_body` bytes at most; of a larger one nothing is kept."""
+    limit = settings.max_body
     declared = int(request.headers.get("content-length", "0"))
     too_large = f"The request's body has more than the {limit / 1e6:g} MB that are allowed."
-    if declared > limit and (
-        declared > _DRAINED * limit or request.headers.get("expect", "").lower() == "100-continue"
-    ):
+    if declared > limit and (declared > _DRAINED * limit or expects_to_be_asked(request.headers)):
         raise Problem(413, "body_too_large", too_large, headers=_CLOSE)
-    chunks: list[bytes] = []
+    body = bytearray()
     length = 0
+    loop = asyncio.get_running_loop()
     try:
-        async for chunk in request.stream():
-            length += len(chunk)
-            if length > _DRAINED * limit:
-                raise Problem(413, "body_too_large", too_large, headers=_CLOSE)
-            if max(length, declared) <= limit:
-                chunks.append(chunk)
-            else:
-                chunks.clear()
+        async with asyncio.timeout(settings.upload_timeout) as silence:
+            async for chunk in request.stream():
+                silence.reschedule(loop.time() + settings.upload_timeout)
+                length += len(chunk)
+                if length > _DRAINED * limit:
+                    raise Problem(413, "body_too_large", too_large, headers=_CLOSE)
+                if max(length, declared) <= limit:
+                    share.grow(len(chunk))
+                    body += chunk
+                else:
+                    body.clear()
+                    share.free()
+    except TimeoutError as error:
+        raise upload_too_slow(settings.upload_timeout) from error
     except ClientDisconnect as error:
-        raise Problem(400, "client_gone", "The request breaks off.", headers=_CLOSE) from error
+        raise client_gone() from error
     if length > limit:
         raise Problem(413, "body_too_large", too_large)
-    return b"".join(chunks)
+    return body
 
 
-def _fields(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:
+def expects_to_be_asked(headers: Headers) -> bool:
+    """Whether the client waits for a go-ahead before it sends the body."""
+    return headers.get("expect", "").lower() == "100-continue"
+
+
+def _fields(body: bytearray, boundary: bytes) -> Iterator[tuple[str, bytes]]:
     """Name and content of each part of a multipart/form-data body (RFC 7578, RFC 2046 5.1.1)."""
     delimiter = b"--" + boundary
     at = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
@@ -135,11 +207,11 @@ def _fields(body: bytes, boundary: bytes) -> Iterator[tuple[str, bytes]]:
         end = body.find(b"\r\n" + delimiter, head_end + 2)
         if end < 0:
             raise _malformed("it breaks off")
-        yield _field_name(body[line_end:head_end]), body[head_end + 4 : end]
+        yield _field_name(body[line_end:head_end]), bytes(memoryview(body)[head_end + 4 : end])
         at = end + 2
 
 
-def _field_name(head: bytes) -> str:
+def _field_name(head: bytearray) -> str:
     """The name that a part's Content-Disposition gives."""
     for line in head.decode("utf-8", "replace").split("\r\n"):
         name, _, value = line.partition(":")

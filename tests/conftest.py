@@ -1,10 +1,17 @@
 """What all tests share: a model to run, and in CI no test that skips without a good reason."""
 
 import os
+import signal
 
 import pytest
 
 from alexnet.checkpoint import shipped_model
+
+# A background job starts with interrupts ignored, and so would the programs that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test fills the user's cache folder; those of the cache name one of their own.
+os.environ["ALEXNET_CACHE"] = "off"
 
 
 @pytest.fixture(scope="session")

@@ -53,3 +53,14 @@ def tiny(**fields):
     return replace(
         base, input=replace(base.input, **{"size": 48, "crop": 40} | fields), network=network
     )
+
+
+def with_tanh(config):
+    """A network with tanh in place of every ReLU."""
+    network = config.network
+    convs = tuple(
+        replace(conv, steps=tuple("tanh" if step == "relu" else step for step in conv.steps))
+        for conv in network.convs
+    )
+    fc6, fc7 = (replace(full, nonlinearity="tanh") for full in (network.fc6, network.fc7))
+    return replace(config, network=replace(network, convs=convs, fc6=fc6, fc7=fc7))

@@ -13,9 +13,9 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def block(language):
-    found = re.search(rf"```{language} quickstart\n(.*?)```", README, re.S)
-    assert found, f"the README has no {language} quickstart"
+def block(language, name="quickstart"):
+    found = re.search(rf"```{language} {name}\n(.*?)```", README, re.S)
+    assert found, f"the README has no {language} {name}"
     return found[1]
 
 
@@ -68,12 +68,13 @@ def test_every_command_and_option_of_the_readme_exists():
     text = re.sub(r"^torchrun .*? -m (\w+)", r"alexnet-\1", README, flags=re.M)
     lines = re.findall(r"^(alexnet-.*)|`(alexnet-\w+ [^`]*)`", text, re.M)
     lines = [printed or quoted for printed, quoted in lines]
-    verbs = {"alexnet-label": 0}  # the one command without verbs
+    verbs = {"alexnet-label": 0, "alexnet-serve": 0}  # commands without verbs
     assert len(lines) > 10
     for line in lines:
         words = line.split()
         words[0] = str(Path(sys.executable).parent / words[0])
-        command = words[: 1 + verbs.get(line.split()[0], 1)]
+        verb = words[1] == "neighbours" or verbs.get(line.split()[0], 1)
+        command = words[: 1 + verb]
         done = subprocess.run([*command, "--help"], capture_output=True, text=True)
         assert done.returncode == 0, line
         for option in re.findall(r"(?<= )--?[a-z][a-z-]*", line):

@@ -161,7 +161,7 @@ def split(network: AlexNet, mesh: Mesh) -> Exchange:
         ColumnsError: the network has another number of columns, or its normalisation reads across.
     """
     config = network.config.network
-    _check(config, mesh.columns)
+    check_columns(config, mesh.columns)
     exchange = Exchange(mesh, network)
     for module in network.children():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -175,7 +175,12 @@ def split(network: AlexNet, mesh: Mesh) -> Exchange:
     return exchange
 
 
-def _check(config: NetworkConfig, columns: int) -> None:
+def check_columns(config: NetworkConfig, columns: int) -> None:
+    """A network can be held in `columns` processes if it has as many columns, and they are apart.
+
+    Raises:
+        ColumnsError: it can't.
+    """
     if config.columns != columns:
         raise ColumnsError(
             f"This network has {config.columns} column(s), which can't be held in {columns} "

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +22,6 @@ from train.schedule import Moment, Rates, rates
 PHOTOS = 1_281_167
 """Training photos of ILSVRC-2012: how many steps an epoch has decides a warm-up's first rates."""
 _PARTS = 1_000_000
-_FIELDS = ("weights", "biases", "conv1_weights", "conv1_biases", "noise")
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def print_recipe(recipe: Recipe) -> None:
         (stage.words, *(f"{figure:.6g}" for figure in _figures(stage).values()))
         for stage in stages(recipe)
     ]
-    columns = ("epochs", *(name.replace("_", " ") for name in _FIELDS))
+    columns = ("epochs", *(name.replace("_", " ") for name in _figures(stages(recipe)[0])))
     print_table("Learning rates, and the colour noise", columns, rows)
     for sentence in _remarks(recipe):
         click.echo(sentence)
@@ -145,8 +144,7 @@ def _about(recipe: Recipe) -> str:
 
 
 def _figures(stage: Stage) -> dict[str, float]:
-    figures = asdict(stage.rates) | {"noise": stage.noise}
-    return {name: figures[name] for name in _FIELDS}
+    return stage.rates.named() | {"noise": stage.noise}
 
 
 def _stage(recipe: Recipe, moment: Moment, begins: float, ends: float | None) -> Stage:
@@ -175,6 +173,8 @@ def _edges(recipe: Recipe) -> Iterator[float]:
     for epoch in (recipe.conv1.slow_at, recipe.conv1.frozen_at, recipe.noise.off_at):
         if epoch is not None:
             yield float(epoch - 1)
+    for part in recipe.layers:
+        yield from (round(step.at - 1, 9) for step in part.steps)
 
 
 def _sampled(recipe: Recipe) -> set[int]:
@@ -195,6 +195,8 @@ def _leaves(path: str, plain: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, item in plain.items():
         if isinstance(item, dict):
             yield from _leaves(f"{path}.{name}", item)
+        elif isinstance(item, list) and item and isinstance(item[0], dict):
+            yield from _leaves(f"{path}.{name}", {str(n): part for n, part in enumerate(item)})
         elif kind is not None and kind not in READERS.get(name, (kind,)):
             yield f"{path}.{name}", "-"
         else:

@@ -20,6 +20,9 @@ from train.mesh import Mesh
 from train.metrics import Ties, cross_entropy, top_k_correct
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""Photos (N, S, S, 3) -> probabilities (N, classes)."""
+Work = Callable[[NDArray[np.int64], NDArray[np.uint8]], None]
+"""Takes photos' places in their split, and the photos."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +67,19 @@ class Evaluation:
         """The same figures for each class that has photos, in the classes' order."""
         rows = []
         for index, label in enumerate(names):
-            mine = self.labels == index
-            if mine.any():
-                part = Evaluation(
-                    labels=self.labels[mine],
-                    top1=self.top1[mine],
-                    top5=self.top5[mine],
-                    losses=self.losses[mine],
-                )
+            part = self.only(self.labels == index)
+            if part.photos:
                 rows.append({"label": label.wnid, "name": label.name, **part.summary()})
         return rows
+
+    def only(self, chosen: NDArray[np.bool_]) -> Evaluation:
+        """The same of the photos that are `chosen` (N,)."""
+        return Evaluation(
+            labels=self.labels[chosen],
+            top1=self.top1[chosen],
+            top5=self.top5[chosen],
+            losses=self.losses[chosen],
+        )
 
 
 def evaluate(
@@ -100,19 +106,55 @@ def evaluate(
     Raises:
         AlexNetError: the split is empty.
     """
+    mesh = mesh or Mesh()
+    found = [EMPTY]
+
+    def judged(places: NDArray[np.int64], photos: NDArray[np.uint8]) -> None:
+        found.append(judge(run(photos), split.labels[places], ties=ties))
+
+    each_batch(split, judged, batch=batch, description=description, mesh=mesh)
+    return gathered(found, mesh)
+
+
+def each_batch(
+    split: Split, work: Work, *, batch: int, mesh: Mesh, description: str = "Evaluating"
+) -> None:
+    """Give `work` this process's part of the photos, batch by batch, each decoded once.
+
+    Raises:
+        AlexNetError: the split is empty, or `work` failed, here or in another process.
+    """
     if not len(split):
         raise AlexNetError("There are no photos to evaluate in this part of the data set.")
-    mesh = mesh or Mesh()
     mine = np.arange(len(split))[mesh.part(len(split))]
     chunks = [mine[start : start + batch] for start in range(0, len(mine), batch)]
-    found = [_EMPTY]
     bar = progress(description, total=len(mine), unit="photos", shown=mesh.first)
     with mesh.agreed(), bar as shown, ThreadPoolExecutor(1, "ahead") as pool:
         for chunk, photos in zip(chunks, ahead(split.photos, chunks, pool=pool), strict=True):
-            found.append(_judged(run(photos), split.labels[chunk], ties))
+            work(chunk, photos)
             shown.advance(len(chunk))
+
+
+def judge(
+    probabilities: NDArray[np.floating], labels: NDArray[np.int64], *, ties: Ties = "index"
+) -> Evaluation:
+    """What answers (N, classes) are worth, photo by photo.
+
+    Raises:
+        AlexNetError: a probability is not a finite number.
+    """
+    return Evaluation(
+        labels=labels,
+        top1=top_k_correct(probabilities, labels, 1, ties=ties),
+        top5=top_k_correct(probabilities, labels, 5, ties=ties),
+        losses=cross_entropy(probabilities, labels),
+    )
+
+
+def gathered(parts: Sequence[Evaluation], mesh: Mesh) -> Evaluation:
+    """The parts of all processes as one, in the photos' order; `EMPTY` may be among them."""
     # Columns of one network have the same answers: one process of them counts.
-    return _joined(mesh.gather(_joined(found))[:: mesh.columns])
+    return _joined(mesh.gather(_joined(parts))[:: mesh.columns])
 
 
 def check_input(config: InputConfig, dataset: Dataset, *, name: str) -> None:
@@ -178,17 +220,6 @@ def check_labels(artifact: Sequence[Label], data: Sequence[Label]) -> None:
             )
 
 
-def _judged(
-    probabilities: NDArray[np.float32], labels: NDArray[np.int64], ties: Ties
-) -> Evaluation:
-    return Evaluation(
-        labels=labels,
-        top1=top_k_correct(probabilities, labels, 1, ties=ties),
-        top5=top_k_correct(probabilities, labels, 5, ties=ties),
-        losses=cross_entropy(probabilities, labels),
-    )
-
-
 def _joined(parts: Sequence[Evaluation]) -> Evaluation:
     return Evaluation(
         labels=np.concatenate([part.labels for part in parts]),
@@ -198,6 +229,7 @@ def _joined(parts: Sequence[Evaluation]) -> Evaluation:
     )
 
 
-_EMPTY = Evaluation(
+EMPTY = Evaluation(
     labels=np.empty(0, np.int64), top1=np.empty(0), top5=np.empty(0), losses=np.empty(0)
 )
+"""No photo: what a process without photos has found."""

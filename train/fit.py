@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from alexnet.errors import AlexNetError
 from train.board import Board
 from train.dataset import Dataset
 from train.evaluate import check_classes, check_input, check_same_photos
+from train.init_from import InitFrom, Kept, check_same, read_kept, take
 from train.mesh import Mesh
 from train.recipe import RunConfig
 from train.report import epoch_line, exchange_figures, exchange_line
@@ -44,6 +46,15 @@ class FitOptions:
     log_every: int = 50
     """Steps between lines of steps.jsonl."""
     tensorboard: bool = False
+    init_from: InitFrom | None = None
+    """Layers of a trained network that a new run begins with; a run that goes on has them."""
+    deadline: float | None = None
+    """`time.monotonic()` from which the run stops after a step, as SIGTERM makes it."""
+
+    @property
+    def late(self) -> bool:
+        """Whether the deadline is past."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
 
 def fit(
@@ -63,7 +74,7 @@ def fit(
 
     Returns:
         The last epoch's metrics, and `ten_views`: loss and errors of the finished network. Of a run
-        that SIGTERM ended: `stopped` and the checkpoint from which it will go on.
+        that SIGTERM or its deadline ended: `stopped` and the checkpoint from which it will go on.
 
     Raises:
         AlexNetError: the data do not fit the config, `out` holds another run, a process was lost,
@@ -93,11 +104,13 @@ class _Run:
             _check_data(dataset)
         check_same_photos(dataset, mesh)
         self.trainer = Trainer(config, dataset, mesh=mesh, workers=options.workers)
-        state = None
+        state = kept = None
         with mesh.agreed():
             if mesh.first:
-                state = self._begin()
+                state, kept = self._begin()
         self._restore(state)
+        if options.init_from is not None and take(self.trainer, kept):
+            self._save(for_now=True)  # from here on the file may go
         with mesh.agreed():
             if mesh.first and options.tensorboard:
                 self.board = Board(out, step=self._steps_done)
@@ -109,7 +122,8 @@ class _Run:
             while not trainer.finished and not self._enough:
                 metrics = self._epoch()
                 if trainer.stopping:
-                    return {"stopped": "SIGTERM", "checkpoint": str(self._save())}
+                    reason = "deadline" if self.options.late else "SIGTERM"
+                    return {"stopped": reason, "checkpoint": str(self._save())}
         if trainer.done and "steps" not in metrics:  # it had ended here before
             metrics = self._end_epoch(self._figures())
         metrics["ten_views"] = trainer.validate("ten")
@@ -163,6 +177,7 @@ class _Run:
             bar.advance(begun)
             for _ in trainer.steps():
                 self._note(bar)
+                trainer.stop_asked = trainer.stop_asked or self.options.late
                 if trainer.stopping or self._enough:
                     break
                 if trainer.done % self.options.checkpoint_every == 0 and trainer.done < steps:
@@ -223,15 +238,22 @@ class _Run:
                 path = self.folder.save_state(state, for_now=for_now)
         return path
 
-    def _begin(self) -> TrainingState | None:
-        """Start the run's folder, or read where it stopped."""
+    def _begin(self) -> tuple[TrainingState | None, Kept | None]:
+        """Start the run's folder, or read where it stopped; layers that a new run begins with."""
+        init = self.options.init_from
         if self.options.resume and self.folder.checkpoints():
             state = self.folder.resume(self.config, self.dataset)
+            if init is not None:
+                check_same(init, self.folder.origin().get("init_from"), self.folder.path)
             steps = f" and {state.step} steps" if state.step else ""
             log(f"{self.folder.path}: continuing after epoch {state.epoch}{steps}.")
-            return state
-        self.folder.start(self.config, self.dataset, command=self.options.command)
-        return None
+            return state, None
+        kept = None
+        if init is not None:
+            kept = read_kept(init, self.config.config, self.dataset.labels)
+        origin = {} if kept is None else {"init_from": kept.facts}
+        self.folder.start(self.config, self.dataset, command=self.options.command, **origin)
+        return None, kept
 
     def _restore(self, state: TrainingState | None) -> None:
         """Give every process the state that the first one read."""

@@ -13,6 +13,7 @@ import click
 from alexnet import options
 from alexnet.console import Command
 from alexnet.machine import cores, keep_memory, quiet_native_code, share_cores
+from train.layers import ALL_BUT_OUTPUT
 from train.recipe import Recipe
 from train.recipes import RECIPES, recipe, run_config, stretched
 
@@ -78,6 +79,20 @@ workers = click.option(
     "move along.",
 )
 @click.option(
+    "--init-from",
+    type=click.Path(path_type=Path),
+    metavar="CKPT",
+    help="Begin with layers of a trained network: a model.safetensors, or a checkpoint in a run's "
+    "folder. All else is new: other layers as the seed says, mean image and colours of --data.",
+)
+@click.option(
+    "--keep",
+    "layers",
+    metavar="LAYERS",
+    show_default=f"{ALL_BUT_OUTPUT}, all but the output layer",
+    help="Which layers those are: conv1-conv5, or conv1,fc6-fc7 say.",
+)
+@click.option(
     "--max-steps",
     type=click.IntRange(min=1),
     help="End after so many steps in all, in the middle of an epoch if need be; --resume goes on.",
@@ -102,7 +117,8 @@ workers = click.option(
     help="Steps between checkpoints within an epoch; every epoch ends with one.",
 )
 @click.option(
-    "--keep",
+    "--keep-checkpoints",
+    "keep",
     type=click.IntRange(min=1),
     default=3,
     show_default=True,
@@ -135,6 +151,8 @@ def fit(
     dtype: str | None,
     epochs: int | None,
     stretch: int | None,
+    init_from: Path | None,
+    layers: str | None,
     seed: int,
     resume: bool,
     workers: int | None,
@@ -142,7 +160,7 @@ def fit(
     settings: tuple[str, ...],
     **choices: Any,
 ) -> None:
-    """Train a network from scratch on prepared photos.
+    """Train a network on prepared photos, from scratch or with layers of a trained one.
 
     The sections of --set are input, network and recipe: `--set recipe.lr=0.02`. The number of
     classes is the data set's. Writes config.json, metrics.jsonl, steps.jsonl, checkpoints and, at
@@ -157,6 +175,10 @@ def fit(
         raise click.UsageError(
             "--epochs sets a run's length, --stretch moves its course along: use one."
         )
+    if layers is not None and init_from is None:
+        raise click.UsageError(
+            "--keep says what to take of a trained network: name it, --init-from."
+        )
     share_cores()
     quiet_native_code()
     keep_memory()
@@ -165,6 +187,7 @@ def fit(
     from train.dataset import Dataset
     from train.fit import FitOptions
     from train.fit import fit as run
+    from train.init_from import InitFrom
     from train.mesh import open_mesh, restarted
 
     chosen = chosen_recipe(preset_name, recipe_name)
@@ -173,6 +196,9 @@ def fit(
     settings = recipe_settings(settings, epochs=epochs, dtype=dtype)
     with open_mesh(columns=columns, device=device) as mesh:
         with mesh.agreed():
+            init = None
+            if init_from is not None:
+                init = InitFrom(path=init_from, keep=layers or ALL_BUT_OUTPUT)
             dataset = Dataset(data)
             config = run_config(
                 preset_name, chosen, classes=len(dataset.labels), seed=seed, settings=settings
@@ -184,6 +210,7 @@ def fit(
             mesh=mesh,
             options=FitOptions(
                 command=shlex.join(["alexnet-train", *sys.argv[1:]]),
+                init_from=init,
                 resume=resume or any(mesh.gather(restarted())),
                 store=torch.float16 if store == "float16" else torch.float32,
                 workers=decoders(device, mesh.neighbours) if workers is None else workers,

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from alexnet.errors import AlexNetError
+from train.rendezvous import meet
 
 
 class MeshError(AlexNetError):
@@ -150,19 +151,20 @@ def open_mesh(*, columns: int = 1, device: str = "cpu") -> Iterator[Mesh]:
         yield Mesh(device=chosen)
         return
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(backend)
+    try:
+        store, rank, size = meet()
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    except RuntimeError as error:
+        raise MeshError(f"The other processes did not come: {_reason(error)}.") from error
     mesh = _joined(chosen, size // columns, columns)
     try:
         yield mesh
     except RuntimeError as error:
         if not _is_loss(error):
             raise
-        # gloo begins with a place in its source and ends with advice for developers.
-        first = str(error).strip().splitlines()[0]
-        reason = re.sub(r"^\[.*?\]\s*", "", first).partition(". This is")[0].rstrip(".")
         raise MeshError(
-            f"Another process was lost ({reason}). The run goes on from its last checkpoint with "
-            "--resume, or by itself under `torchrun --max-restarts`."
+            f"Another process was lost ({_reason(error)}). The run goes on from its last "
+            "checkpoint with --resume, or by itself under `torchrun --max-restarts`."
         ) from error
     finally:
         # Tracebacks may hold the mesh until Python ends. A thread of gloo that is still there then,
@@ -206,6 +208,12 @@ def _device(name: str) -> torch.device:
         )
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
+
+
+def _reason(error: RuntimeError) -> str:
+    # gloo begins with a place in its source and ends with advice for developers.
+    first = str(error).strip().splitlines()[0]
+    return re.sub(r"^\[.*?\]\s*", "", first).partition(". This is")[0].rstrip(".")
 
 
 def _is_loss(error: RuntimeError) -> bool:

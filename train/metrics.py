@@ -12,6 +12,10 @@ from alexnet.errors import AlexNetError
 Ties = Literal["index", "shared"]
 
 
+class NoProbabilitiesError(AlexNetError):
+    """A network whose weights have diverged."""
+
+
 def top_k_correct(
     probabilities: NDArray[np.floating],
     labels: NDArray[np.integer],
@@ -29,10 +33,10 @@ def top_k_correct(
             the places that are left [S layer_kernels.cu kMultiSoftmaxCost].
 
     Raises:
-        AlexNetError: a probability is not a finite number: no credit can be given.
+        NoProbabilitiesError: a probability is not a finite number: no credit can be given.
     """
     if not np.isfinite(probabilities).all():
-        raise AlexNetError(
+        raise NoProbabilitiesError(
             "The network gives probabilities that are no numbers: its weights have diverged. Train "
             "it again with a lower recipe.lr."
         )

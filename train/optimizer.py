@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from train.layers import names
 from train.recipe import Recipe
-from train.schedule import Rates
+from train.schedule import Moment, Rates, rates
 
 
 class SGD(torch.optim.Optimizer):
@@ -66,24 +66,31 @@ class SGD(torch.optim.Optimizer):
 
 
 def optimizer_for(network: nn.Module, recipe: Recipe) -> SGD:
-    """The recipe's optimizer: weights and biases in groups, conv1's apart, named as in `Rates`."""
-    groups = [
-        {
-            "name": f"conv1_{kind}" if conv1 else kind,
-            "params": [
-                parameter
-                for name, parameter in network.named_parameters()
-                if name.startswith("conv1.") == conv1
-                and (name.split(".")[-1] == "bias") == (kind == "biases")
-            ],
-            "lr": recipe.lr if kind == "weights" else recipe.bias_lr,
-            "weight_decay": recipe.weight_decay if kind == "weights" or recipe.bias_decay else 0.0,
+    """The recipe's optimizer: weights and biases in groups, named as in `Rates.named`.
+
+    Conv1 is apart, and so are the layers of each entry of the recipe's `layers`. Those that never
+    learn are told to have no gradients: do this before the network is compiled or shared out.
+    """
+    begun = rates(recipe, Moment(1))
+    groups: dict[str, dict[str, Any]] = {
+        name: {
+            "name": name,
+            "params": [],
+            "lr": recipe.lr if name.endswith("weights") else recipe.bias_lr,
+            "weight_decay": _decay(recipe, name),
         }
-        for kind in ("weights", "biases")
-        for conv1 in (True, False)
-    ]
+        for name in begun.named()
+    }
+    for name, parameter in network.named_parameters():
+        layer, _, kind = name.rpartition(".")
+        group = "biases" if kind == "bias" else "weights"
+        if place := _place(layer, begun):
+            group = f"{place}_{group}"
+        groups[group]["params"].append(parameter)
+        if any(part.still and names(part.layers, layer) for part in recipe.layers):
+            parameter.requires_grad_(False)
     return SGD(
-        groups,
+        list(groups.values()),
         momentum=recipe.momentum,
         lr_in_velocity=recipe.lr_in_velocity,
         zero_lr_skips=recipe.zero_lr_skips,
@@ -92,5 +99,17 @@ def optimizer_for(network: nn.Module, recipe: Recipe) -> SGD:
 
 def set_rates(optimizer: SGD, rates: Rates) -> None:
     """Give every group its rate."""
+    named = rates.named()
     for group in optimizer.param_groups:
-        group["lr"] = asdict(rates)[group["name"]]
+        group["lr"] = named[group["name"]]
+
+
+def _place(layer: str, found: Rates) -> str:
+    """Which rates a layer has, by the beginning of their names; "" where it has none of its own."""
+    if layer == "conv1":
+        return layer
+    return next((own.layers for own in found.layers if names(own.layers, layer)), "")
+
+
+def _decay(recipe: Recipe, group: str) -> float:
+    return recipe.weight_decay if group.endswith("weights") or recipe.bias_decay else 0.0

@@ -6,11 +6,14 @@ Sources are tagged as in alexnet/config.py.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields, replace
+from itertools import combinations, pairwise
 from typing import Literal
 
 from alexnet.config import Config, InputConfig, NetworkConfig
 from alexnet.settings import at_least, chosen_by
+from train.layers import check_names, chosen_layers, layer_names, overlap
 
 Kind = Literal["plateau", "epochs", "dexp", "cosine", "constant"]
 READERS: dict[str, tuple[Kind, ...]] = {
@@ -109,6 +112,53 @@ class Conv1Config:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RateStep:
+    """From when on some layers learn at another rate."""
+
+    at: float
+    """Counted from 1, as epochs are: 3 is the beginning of the third epoch, 3.5 its middle."""
+    factor: float
+    """On the recipe's rate of the weights at that moment, not on the factor before; 0: frozen."""
+    bias_factor: float | None = None
+    """Likewise, of the biases; null: the same as `factor`."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        at_least(0, factor=self.factor, bias_factor=self.bias_factor)
+        if not 1 < self.at < math.inf:
+            raise ValueError(f"a step's at must be more than 1, the beginning, not {self.at:g}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayersConfig:
+    """Layers that learn at rates of their own: factors on the recipe's, from the beginning on."""
+
+    layers: str
+    """By name: `fc8`, `conv1-conv5`, `conv6,fc6-fc8`."""
+    factor: float = 1.0
+    """On the recipe's rate of the weights; 0: they stay as they are. Where that holds of weights
+    and biases, and without steps, gradients are not even computed."""
+    bias_factor: float | None = None
+    """On the recipe's rate of the biases; null: the same as `factor`. In 2012 biases kept the
+    recipe's rate, 1, whatever their weights' was [S layer-params-146-2009.cfg]."""
+    steps: tuple[RateStep, ...] = ()
+    """Other factors later on."""
+
+    def __post_init__(self) -> None:
+        """Check ranges and names, and that steps follow each other."""
+        check_names(self.layers)
+        at_least(0, factor=self.factor, bias_factor=self.bias_factor)
+        if any(one.at >= other.at for one, other in pairwise(self.steps)):
+            ats = [step.at for step in self.steps]
+            raise ValueError(f"{self.layers}: steps must follow each other, not be at {ats}.")
+
+    @property
+    def still(self) -> bool:
+        """Whether the layers never learn."""
+        return not (self.factor or self.bias_factor or self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything about training that is not the network."""
 
@@ -124,6 +174,9 @@ class Recipe:
     bias_schedule: ScheduleConfig | None = None
     """Of the biases' rate; null: it is cut together with the weights'."""
     conv1: Conv1Config = Conv1Config()
+    layers: tuple[LayersConfig, ...] = ()
+    """Layers with rates of their own, for networks that begin with a trained one's weights. Conv1's
+    `slow_factor` multiplies what they give it, and frozen it stays."""
     momentum: float = 0.9
     weight_decay: float = 0.0005
     bias_decay: bool = False
@@ -164,6 +217,9 @@ class Recipe:
             )
         if self.bias_schedule is not None and self.bias_schedule.kind == "plateau":
             raise ValueError("bias_schedule can't be of kind='plateau': null follows the weights'.")
+        for one, other in combinations([part.layers for part in self.layers], 2):
+            if overlap(one, other):
+                raise ValueError(f"layers: {one} and {other} name the same layer: name it once.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +235,15 @@ class RunConfig:
     def __post_init__(self) -> None:
         """Check ranges."""
         at_least(0, seed=self.seed)
+        learning = set(layer_names(self.network))
+        for part in self.recipe.layers:
+            try:
+                chosen = chosen_layers(part.layers, self.network)
+            except ValueError as error:
+                raise ValueError(f"recipe.layers: {error}.") from error
+            learning -= set(chosen if part.still else ())
+        if not learning:
+            raise ValueError("recipe.layers: no layer learns, all have the factor 0.")
 
     @property
     def config(self) -> Config:

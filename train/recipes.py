@@ -8,7 +8,7 @@ from dataclasses import replace
 from alexnet.config import preset
 from alexnet.errors import AlexNetError
 from alexnet.settings import SettingsError, with_settings
-from train.recipe import Conv1Config, NoiseConfig, Recipe, RunConfig, ScheduleConfig
+from train.recipe import Conv1Config, LayersConfig, NoiseConfig, Recipe, RunConfig, ScheduleConfig
 
 # The way photos enter net #145 and its dropout [S convdata_jpeg.py:95,210, layer.cu:1126-1133].
 _AS_RUN_IN_2012 = ("input.mean=centred", "network.dropout.scaled=in_test")
@@ -153,7 +153,8 @@ def _check_goes_with(recipe: Recipe, config: RunConfig) -> None:
 def stretched(recipe: Recipe, epochs: int) -> Recipe:
     """The same recipe over another number of epochs: cuts, freezing and noise's end move along.
 
-    They fall on whole epochs, so that a phase of less than one may vanish.
+    They fall on whole epochs, so that a phase of less than one may vanish; rates of some layers
+    change where they would, in the middle of an epoch if need be.
 
     Raises:
         AlexNetError: so few epochs that two cuts would fall on one.
@@ -170,6 +171,10 @@ def stretched(recipe: Recipe, epochs: int) -> Recipe:
             patience = max(1, round(patience * share))
         return replace(config, cut_at=cut_at, patience=patience, warm_up=config.warm_up * share)
 
+    def own(part: LayersConfig) -> LayersConfig:
+        steps = (replace(step, at=1 + (step.at - 1) * share) for step in part.steps)
+        return replace(part, steps=tuple(steps))
+
     conv1, noise, biases = recipe.conv1, recipe.noise, recipe.bias_schedule
     try:
         return replace(
@@ -178,6 +183,7 @@ def stretched(recipe: Recipe, epochs: int) -> Recipe:
             schedule=schedule(recipe.schedule),
             bias_schedule=None if biases is None else schedule(biases),
             conv1=replace(conv1, slow_at=moved(conv1.slow_at), frozen_at=moved(conv1.frozen_at)),
+            layers=tuple(own(part) for part in recipe.layers),
             noise=replace(noise, off_at=moved(noise.off_at)),
         )
     except ValueError as error:

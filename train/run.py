@@ -94,8 +94,10 @@ class RunFolder:
         # Numbers of steps may have more digits than others.
         return sorted(found, key=lambda path: (path.name[:10], len(path.name), path), reverse=True)
 
-    def start(self, config: RunConfig, dataset: Dataset, *, command: str) -> None:
-        """Begin a run in an empty folder.
+    def start(
+        self, config: RunConfig, dataset: Dataset, *, command: str, **origin: Mapping[str, Any]
+    ) -> None:
+        """Begin a run in an empty folder; `origin`: further facts that its model passes on.
 
         Raises:
             RunError: a run with a checkpoint is here already.
@@ -106,7 +108,7 @@ class RunFolder:
                 "folder with --out."
             )
         facts = {"run": to_dict(config), "data": _facts_of(dataset), "command": command}
-        write_json(self._config, facts | {"versions": versions("torch")})
+        write_json(self._config, facts | origin | {"versions": versions("torch")})
         write_text(self._metrics, "")
         write_text(self._steps, "")
 
@@ -141,6 +143,11 @@ class RunFolder:
         last = (state.epoch + 1, state.step)
         _keep_lines(self._steps, lambda line: (line["epoch"], line["step"]) <= last)
         return state
+
+    def origin(self) -> dict[str, Any]:
+        """The further facts with which the run was started."""
+        own = ("run", "data", "command", "versions")
+        return {name: fact for name, fact in self._facts().items() if name not in own}
 
     def add_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Append one epoch's line."""
@@ -204,7 +211,7 @@ class RunFolder:
                 "ten": metrics["ten_views"],
             },
             "versions": versions("torch"),
-        }
+        } | self.origin()
         checkpoint = Checkpoint(
             config=config,
             weights=weights,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from train.recipe import Recipe, ScheduleConfig
+from train.layers import names
+from train.recipe import LayersConfig, RateStep, Recipe, ScheduleConfig
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,37 @@ class Plateau:
 
 
 @dataclass(frozen=True)
+class LayerRates:
+    """Of the layers that one entry of the recipe's `layers` names, conv1 apart."""
+
+    layers: str
+    weights: float
+    biases: float
+
+
+@dataclass(frozen=True)
 class Rates:
     """Learning rates of a step."""
 
     weights: float
+    """Of all layers that have no rates of their own."""
     biases: float
     conv1_weights: float
     conv1_biases: float
+    layers: tuple[LayerRates, ...] = ()
+    """Of those that have."""
+
+    def named(self) -> dict[str, float]:
+        """All of them by the names of the optimizer's groups."""
+        found = {
+            "weights": self.weights,
+            "biases": self.biases,
+            "conv1_weights": self.conv1_weights,
+            "conv1_biases": self.conv1_biases,
+        }
+        for own in self.layers:
+            found |= {f"{own.layers}_weights": own.weights, f"{own.layers}_biases": own.biases}
+        return found
 
 
 def rates(recipe: Recipe, moment: Moment, *, cuts: int = 0) -> Rates:
@@ -75,11 +100,30 @@ def rates(recipe: Recipe, moment: Moment, *, cuts: int = 0) -> Rates:
     else:
         bias_factor = _factor(recipe.bias_schedule, moment, epochs=recipe.epochs, cuts=0)
     weights, biases = recipe.lr * factor, recipe.bias_lr * bias_factor
+    first, own = LayerRates("conv1", weights, biases), []
+    for part in recipe.layers:
+        factors = _own_factors(part, moment)
+        found = LayerRates(part.layers, weights * factors[0], biases * factors[1])
+        if names(part.layers, "conv1"):
+            first = found
+        if part.layers != "conv1":
+            own.append(found)
     conv1 = recipe.conv1
-    if conv1.frozen_at is not None and moment.epoch >= conv1.frozen_at:
-        return Rates(weights, biases, 0.0, 0.0)
+    frozen = conv1.frozen_at is not None and moment.epoch >= conv1.frozen_at
     slow = conv1.slow_at is not None and moment.epoch >= conv1.slow_at
-    return Rates(weights, biases, weights * (conv1.slow_factor if slow else 1.0), biases)
+    slowed = 0.0 if frozen else first.weights * (conv1.slow_factor if slow else 1.0)
+    return Rates(weights, biases, slowed, 0.0 if frozen else first.biases, tuple(own))
+
+
+def _own_factors(part: LayersConfig, moment: Moment) -> tuple[float, float]:
+    """What multiplies the weights' and the biases' rate of some layers."""
+    now: LayersConfig | RateStep = part
+    done = (moment.epoch - 1) * moment.steps + moment.step
+    for step in part.steps:
+        # A step of the run that a fraction misses by its rounding is met.
+        if done >= (step.at - 1) * moment.steps - 1e-6:
+            now = step
+    return now.factor, now.factor if now.bias_factor is None else now.bias_factor
 
 
 def _factor(config: ScheduleConfig, moment: Moment, *, epochs: int, cuts: int) -> float:

@@ -19,12 +19,14 @@ from alexnet.config import Config, ConvConfig, InputConfig
 from alexnet.errors import AlexNetError
 from alexnet.fresh import MEAN_RGB, fresh_checkpoint
 from alexnet.labels import Label, labels_from_json
-from alexnet.network import AlexNet
+from alexnet.network import NONLINEARITIES, AlexNet
 from alexnet.views import Crops, views_of
 
 # Standard deviations of a layer's values before its nonlinearity, of the layers with LRN, the other
 # convolutions, fc6 and fc7: chosen so that sums of squares count beside LRN's k.
 _NORMALISED_STDS, _CONV_STD, _HIDDEN_STD = (67.0, 47.0), 9.0, 5.6
+# A tanh's answers would all be -1 or 1 there.
+_TANH_STD = 1.0
 _BEST_PROBABILITY = 0.65
 _PHOTOS = 48
 
@@ -114,10 +116,15 @@ def scale(network: AlexNet, crops: Tensor) -> None:
             maps = network.conv_stage(name, conv, maps)
         dropped = network.config.network.dropout.of
         values = maps.flatten(1)
-        for layer, dropout in ((network.fc6, network.dropout6), (network.fc7, network.dropout7)):
+        hidden = network.config.network
+        for layer, config, dropout in (
+            (network.fc6, hidden.fc6, network.dropout6),
+            (network.fc7, hidden.fc7, network.dropout7),
+        ):
             inputs = dropout(values) if dropped == "inputs" else values
-            _scale_layer(layer, layer(inputs), std=_HIDDEN_STD)
-            values = torch.relu(layer(inputs))
+            std = _TANH_STD if config.nonlinearity == "tanh" else _HIDDEN_STD
+            _scale_layer(layer, layer(inputs), std=std)
+            values = NONLINEARITIES[config.nonlinearity](layer(inputs))
             values = dropout(values) if dropped == "outputs" else values
         _scale_last_layer(network.fc8, values)
 
@@ -127,6 +134,8 @@ def _bare(conv: ConvConfig) -> ConvConfig:
 
 
 def _std_of(conv: ConvConfig, number: int) -> float:
+    if "tanh" in conv.steps:
+        return _TANH_STD
     return _CONV_STD if conv.lrn is None else _NORMALISED_STDS[min(number, 1)]
 
 

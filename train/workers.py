@@ -39,7 +39,7 @@ def store_all(
             yield items, store_batch(items, input)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy locks held by other threads
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
     under_way: deque[tuple[Sequence[Item], Future[Batch]]] = deque()
     try:
         for items in batches:
@@ -62,8 +62,8 @@ def _first(under_way: deque[tuple[Sequence[Item], Future[Batch]]]) -> Result:
     return items, future.result()
 
 
-def _start() -> None:
-    """Set up a worker process."""
+def start_worker() -> None:
+    """Set up a worker process: it leaves Ctrl-C to its parent, and ends when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the pool
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

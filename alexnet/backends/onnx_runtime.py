@@ -12,22 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alexnet.backends.base import BackendError, check_photos, cuda_index, no_answers
-from alexnet.backends.metadata import info_from_metadata
+from alexnet.backends.base import BackendError, Mode, cuda_index
+from alexnet.backends.graph import GraphBackend, first_line
 from alexnet.config import Views
 from alexnet.errors import optional_import
-from alexnet.files import sha256_of
+from alexnet.machine import cores
 
 # Of the runtime's severities 0 (verbose) to 4. Errors come as exceptions, and make our sentences.
 _FATAL_ONLY = 4
-# Batch sizes whose photos keep their place in the GPU's memory.
+# Shapes whose photos keep their place in the GPU's memory.
 _KEPT = 8
 
 
-class OnnxRuntimeBackend:
-    """An `.onnx` file that `alexnet-export` wrote. Threads may share it."""
+class OnnxRuntimeBackend(GraphBackend):
+    """An `.onnx` file on the CPU or one GPU. Threads may share it."""
 
     name = "onnxruntime"
+    _session: Any | None = None
+    _bound: BoundRun | None = None
 
     def __init__(
         self,
@@ -36,52 +38,36 @@ class OnnxRuntimeBackend:
         views: Views | None = None,
         threads: int | None = None,
         device: str = "cpu",
+        mode: Mode = "latency",
     ):
         """See `alexnet.backends.open_backend`."""
-        gpu = cuda_index(device)
-        if not path.is_file():
-            raise BackendError(f"There is no model {path}.")
-        runtime = load_runtime()
-        session = _session(runtime, path, threads=threads, gpu=gpu)
-        metadata = session.get_modelmeta().custom_metadata_map
-        self.info = info_from_metadata(metadata, path, sha256=sha256_of(path))
-        if views is not None and views != self.info.views:
-            raise BackendError(
-                f"{path} was exported with the views '{self.info.views}' and can't take "
-                f"'{views}': export it again with --views {views}."
-            )
-        self._session: Any | None = session
-        self._bound = None if gpu is None else BoundRun(runtime, session, device=("cuda", gpu))
-
-    def run(self, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities (N, classes) of uint8 photos (N, S, S, 3)."""
-        check_photos(photos, self.info)
-        if len(photos) == 0:
-            return no_answers(self.info)[0]
-        return self._outputs(photos, ["probabilities"])[0]
-
-    def run_features(
-        self, photos: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Probabilities, and fc7 after its ReLU (N, units), averaged over the views."""
-        check_photos(photos, self.info)
-        if not self.info.has_features:
-            raise BackendError(
-                f"{self.info.path} was exported without features: export it again with --features."
-            )
-        if len(photos) == 0:
-            return no_answers(self.info)
-        probabilities, features = self._outputs(photos, ["probabilities", "features"])
-        return probabilities, features
+        self._gpu = cuda_index(device)
+        side_by_side = mode == "throughput" and self._gpu is None
+        self.streams = (threads or cores()) if side_by_side else 1
+        self._threads = 1 if side_by_side else threads
+        super().__init__(path, views=views)
 
     def close(self) -> None:
         """Free the session."""
         self._session = self._bound = None
 
+    def _load(self) -> None:
+        path, info = self.info.path, self.info
+        if info.target == "openvino" and info.precision == "bf16":
+            raise BackendError(
+                f"{path} was exported for OpenVINO, which rounds to bf16 as it runs; ONNX Runtime "
+                "would compute it in float32: take the backend openvino."
+            )
+        runtime = load_runtime()
+        session = _session(runtime, path, threads=self._threads, gpu=self._gpu)
+        self._session = session
+        if self._gpu is not None:
+            self._bound = BoundRun(runtime, session, device=("cuda", self._gpu))
+
     def _outputs(self, photos: NDArray[np.uint8], names: list[str]) -> list[NDArray[np.float32]]:
         session = self._session
         if session is None:
-            raise BackendError(f"The model {self.info.path} is closed.")
+            raise self._closed()
         if self._bound is not None:
             return self._bound(photos, names)
         outputs: list[NDArray[np.float32]] = session.run(names, {"photos": photos})
@@ -91,14 +77,14 @@ class OnnxRuntimeBackend:
 class BoundRun:
     """Runs a session on values that stay in a device's memory, one call after the other.
 
-    Photos are copied to a place that their batch size keeps, so that only the first call of a size
-    asks for memory; answers are copied back once all are computed.
+    Photos are copied to a place that their shape keeps, so that only the first call of a batch size
+    (or a shape, of dense answers) asks for memory; answers are copied back once all are computed.
     """
 
     def __init__(self, runtime: ModuleType, session: Any, *, device: tuple[str, int]) -> None:
         """`device`: `cpu` or `cuda`, and which one."""
         self._runtime, self._session, self._device = runtime, session, device
-        self._places: OrderedDict[int, Any] = OrderedDict()
+        self._places: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def __call__(self, photos: NDArray[np.uint8], names: list[str]) -> list[NDArray[np.float32]]:
@@ -115,15 +101,15 @@ class BoundRun:
         return outputs
 
     def _place(self, shape: tuple[int, ...]) -> Any:
-        if shape[0] not in self._places:
+        if shape not in self._places:
             value = self._runtime.OrtValue.ortvalue_from_shape_and_type(
                 shape, np.uint8, *self._device
             )
-            self._places[shape[0]] = value
+            self._places[shape] = value
             if len(self._places) > _KEPT:
                 self._places.popitem(last=False)
-        self._places.move_to_end(shape[0])
-        return self._places[shape[0]]
+        self._places.move_to_end(shape)
+        return self._places[shape]
 
 
 def load_runtime() -> ModuleType:
@@ -141,6 +127,8 @@ def _session(runtime: ModuleType, path: Path, *, threads: int | None, gpu: int |
     options.log_severity_level = _FATAL_ONLY
     if threads is not None:
         options.intra_op_num_threads = threads
+    # Threads spin while a call runs, and give their cores back to whoever decodes at its end.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     providers: list[Any] = ["CPUExecutionProvider"]
     if gpu is not None:
         # TF32 rounds inputs to 10 bits: the answers would differ in the third digit.
@@ -156,11 +144,11 @@ def _session(runtime: ModuleType, path: Path, *, threads: int | None, gpu: int |
         if type(error).__name__ == "NotImplemented":
             raise BackendError(
                 f"{path} asks for what this ONNX Runtime {runtime.__version__} has no code for on "
-                f"this device: {_first_line(error)}; another precision may do."
+                f"this device: {first_line(error)}; another precision may do."
             ) from error
         raise BackendError(
             f"{path} is not a whole ONNX model that this ONNX Runtime {runtime.__version__} can "
-            f"run: {_first_line(error)}"
+            f"run: {first_line(error)}"
         ) from error
     if gpu is not None and session.get_providers()[0] != "CUDAExecutionProvider":
         raise BackendError(
@@ -168,7 +156,3 @@ def _session(runtime: ModuleType, path: Path, *, threads: int | None, gpu: int |
             "CUDA and cuDNN of the versions it was built for. Take the device cpu, or install them."
         )
     return session
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

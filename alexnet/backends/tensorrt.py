@@ -30,6 +30,7 @@ class TensorRTBackend:
     """
 
     name = "tensorrt"
+    streams = 1
 
     def __init__(self, path: Path, *, views: Views | None = None, device: str = "cuda"):
         """See `alexnet.backends.open_backend`."""

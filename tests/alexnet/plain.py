@@ -15,10 +15,13 @@ def forward(name, weights, crops, *, keep=None):
 
     `keep`: what the values of fc6 and fc7 are multiplied with; None: as the preset does in use.
     """
-    if keep is None:
-        keep = 1.0 if name in ("caffe", "torchvision") else 0.5
+    return full(name, weights, last_maps(name, weights, crops).flatten(1), keep=keep)
+
+
+def last_maps(name, weights, crops):
+    """What fc6 reads of crops, or of photos of any shape."""
     if name == "torchvision":
-        return _torchvision(weights, crops, keep=keep)
+        return _torchvision(weights, crops)
     columns = 1 if name == "one_gpu" else 2
 
     before, after, stride = {"caffe": (0, 0, 4), "mini": (1, 2, 1)}.get(name, (0, 3, 4))
@@ -39,7 +42,16 @@ def forward(name, weights, crops, *, keep=None):
     maps = torch.cat([_pool(part) for part in parts], 1)
     if name == "six_conv":
         maps = F.relu(F.conv2d(maps, weights["conv6.weight"], weights["conv6.bias"], padding=1))
-    return _full(weights, maps.flatten(1), keep=keep)
+    return maps
+
+
+def full(name, weights, values, *, keep=None):
+    """Logits of what fc6 reads (N, inputs)."""
+    if keep is None:
+        keep = 1.0 if name in ("caffe", "torchvision") else 0.5
+    for layer in ("fc6", "fc7"):
+        values = F.relu(values @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"]) * keep
+    return values @ weights["fc8.weight"].T + weights["fc8.bias"]
 
 
 def _split(weights, layer, columns):
@@ -57,7 +69,9 @@ def _own(weights, layer, parts, *, pad):
 
 
 def _pool(maps):
-    return F.max_pool2d(maps, 3, 2)
+    """Windows at every other place; where a last one hangs over the edge it is filled up."""
+    down, across = ((side - 3) % 2 for side in maps.shape[2:])
+    return F.max_pool2d(F.pad(maps, (0, across, 0, down), value=-torch.inf), 3, 2)
 
 
 def _normalised(name, parts):
@@ -77,13 +91,7 @@ def _same_map(maps):
     return maps * (1 + 4e-5 * sums) ** -0.75
 
 
-def _full(weights, values, *, keep):
-    for layer in ("fc6", "fc7"):
-        values = F.relu(values @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"]) * keep
-    return values @ weights["fc8.weight"].T + weights["fc8.bias"]
-
-
-def _torchvision(weights, crops, *, keep):
+def _torchvision(weights, crops):
     maps = crops
     for layer, stride, padding, pooled in (
         ("conv1", 4, 2, True),
@@ -95,4 +103,4 @@ def _torchvision(weights, crops, *, keep):
         weight, bias = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
         maps = F.relu(F.conv2d(maps, weight, bias, stride=stride, padding=padding))
         maps = F.max_pool2d(maps, 3, 2) if pooled else maps
-    return _full(weights, maps.flatten(1), keep=keep)
+    return maps

@@ -1,8 +1,10 @@
-"""PyTorch and ONNX Runtime behind one protocol: answers, wrong requests and bad files."""
+"""PyTorch, ONNX Runtime and OpenVINO behind one protocol: answers, wrong requests, bad files."""
 
+import importlib.util
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -12,7 +14,7 @@ import pytest
 import torch
 from onnx import helper
 
-from alexnet.backends import BackendError, open_backend
+from alexnet.backends import BackendError, open_backend, warm_up
 from alexnet.backends.onnx_runtime import BoundRun, load_runtime
 from alexnet.checkpoint import CheckpointError, save_checkpoint
 from alexnet.config import mini
@@ -37,9 +39,18 @@ def folder(checkpoint, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=["model.safetensors", "model.onnx"])
+FILES = {"torch": "model.safetensors", "onnxruntime": "model.onnx", "openvino": "model.onnx"}
+
+
+def open_or_skip(name, path, **options):
+    if name == "openvino" and importlib.util.find_spec("openvino") is None:
+        pytest.skip("needs OpenVINO")
+    return open_backend(path, backend=name, **options)
+
+
+@pytest.fixture(scope="module", params=FILES)
 def backend(request, folder):
-    backend = open_backend(folder / request.param)
+    backend = open_or_skip(request.param, folder / FILES[request.param])
     yield backend
     backend.close()
 
@@ -148,7 +159,7 @@ def test_the_two_backends_agree_whatever_the_views(folder, photos):
 
 def test_a_backend_says_what_it_runs(backend, checkpoint, folder):
     info = backend.info
-    assert backend.name == ("torch" if info.path.suffix == ".safetensors" else "onnxruntime")
+    assert info.path.name == FILES[backend.name]
     assert info.sha256 == sha256_of(info.path)
     assert info.config == checkpoint.config
     assert info.labels == checkpoint.labels
@@ -157,15 +168,110 @@ def test_a_backend_says_what_it_runs(backend, checkpoint, folder):
     assert info.provenance["untrained"] is True
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "model.onnx"])
-def test_threads_are_as_many_as_asked_for(folder, photos, name):
+@pytest.fixture
+def threads_of_pytorch():
+    """How many threads PyTorch uses, which a test may change."""
     before = torch.get_num_threads()
-    try:
-        found = open_backend(folder / name, threads=1).run(photos)
-        assert torch.get_num_threads() == (1 if name == "model.safetensors" else before)
-    finally:
-        torch.set_num_threads(before)
-    np.testing.assert_allclose(found, open_backend(folder / name).run(photos), atol=1e-5)
+    yield before
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_threads_are_as_many_as_asked_for(folder, photos, name, threads_of_pytorch):
+    found = open_or_skip(name, folder / FILES[name], threads=1).run(photos)
+    assert torch.get_num_threads() == (1 if name == "torch" else threads_of_pytorch)
+    expected = open_or_skip(name, folder / FILES[name]).run(photos)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_throughput_is_a_thread_for_each_of_several_calls(folder, photos, name, threads_of_pytorch):
+    expected = open_or_skip(name, folder / FILES[name]).run(photos)
+    backend = open_or_skip(name, folder / FILES[name], mode="throughput", threads=3)
+    assert backend.streams == 3
+    assert torch.get_num_threads() == (1 if name == "torch" else threads_of_pytorch)
+    warm_up(backend)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda photo: backend.run(photo[None])[0], photos))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_latency_is_one_call_at_a_time(backend):
+    assert backend.streams == 1
+
+
+def test_warming_up_calls_every_stream_at_the_same_time(folder):
+    backend = open_backend(folder / "centre.onnx")
+
+    class Streams:
+        """Answers once three callers are there."""
+
+        streams, info = 3, backend.info
+
+        def run(self, photos):
+            together.wait(timeout=30)
+            sizes.append(len(photos))
+
+    sizes, together = [], threading.Barrier(3)
+    warm_up(Streams(), batches=(2, 5))
+    assert sizes == [2, 2, 2, 5, 5, 5]
+
+
+# Compiled by PyTorch. A real compilation takes a minute: these let PyTorch's own code run instead.
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """Batch sizes that `torch.compile` was asked for, by networks that stay as they are."""
+    sizes = []
+
+    def compile(forward, *, dynamic, options):
+        assert (dynamic, options) == (False, {"freezing": True})
+
+        def counted(batch):
+            sizes.append(len(batch))
+            return forward(batch)
+
+        return counted
+
+    monkeypatch.setattr(torch, "compile", compile)
+    return sizes
+
+
+def test_a_compiled_network_gets_photos_in_fours_and_then_one_by_one(folder, photos, uncompiled):
+    backend = open_backend(folder / "model.safetensors", compiled=True, mode="throughput")
+    assert (backend.streams, uncompiled) == (1, [4, 1])
+    del uncompiled[:]
+    expected = open_backend(folder / "model.safetensors").run_features(photos)
+    for found, right in zip(backend.run_features(photos), expected, strict=True):
+        np.testing.assert_allclose(found, right, atol=1e-4)
+    assert uncompiled == [4, 1, 1]
+    with ThreadPoolExecutor(4) as pool:
+        alone = list(pool.map(lambda photo: backend.run(photo[None])[0], photos))
+    np.testing.assert_allclose(alone, expected[0], atol=1e-5)
+    backend.close()
+    with pytest.raises(BackendError, match="is closed"):
+        backend.run(photos)
+
+
+def test_a_missing_compiler_is_a_sentence(folder, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(BackendError, match=r"needs a C\+\+ compiler, and there is none: install"):
+        open_backend(folder / "model.safetensors", compiled=True)
+
+
+def test_a_compiler_that_fails_is_a_sentence(folder, monkeypatch):
+    def compile(forward, **options):
+        def fails(batch):
+            raise RuntimeError("CppCompileError: C++ compile error\n\nCommand: g++ and so on")
+
+        return fails
+
+    monkeypatch.setattr(torch, "compile", compile)
+    sentence = r"can't compile the network here: CppCompile.* error"
+    with pytest.raises(BackendError, match=sentence) as raised:
+        open_backend(folder / "model.safetensors", compiled=True)
+    assert "\n" not in str(raised.value)
 
 
 # Wrong requests
@@ -188,28 +294,31 @@ def test_photos_of_another_type_or_shape_are_refused(backend, photos, sentence):
             run(photos)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "model.onnx"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_closed_model_says_so(folder, photos, name):
-    backend = open_backend(folder / name)
+    backend = open_or_skip(name, folder / FILES[name])
     backend.close()
     backend.close()
     with pytest.raises(BackendError, match="is closed"):
         backend.run(photos)
 
 
-def test_a_graph_without_features_says_how_to_get_them(folder, photos):
-    backend = open_backend(folder / "centre.onnx")
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_a_graph_without_features_says_how_to_get_them(folder, photos, name):
+    backend = open_or_skip(name, folder / "centre.onnx")
     assert not backend.info.has_features
     for batch in (photos, photos[:0]):
         with pytest.raises(BackendError, match="--features"):
             backend.run_features(batch)
 
 
-def test_a_graph_s_views_are_fixed(folder):
-    assert open_backend(folder / "centre.onnx").info.views == "centre"
-    assert open_backend(folder / "centre.onnx", views="centre").info.views == "centre"
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_a_graph_s_views_are_fixed(folder, name):
+    graph = folder / "centre.onnx"
+    assert open_or_skip(name, graph).info.views == "centre"
+    assert open_or_skip(name, graph, views="centre").info.views == "centre"
     with pytest.raises(BackendError, match=r"with the views 'centre'.*--views ten"):
-        open_backend(folder / "centre.onnx", views="ten")
+        open_or_skip(name, graph, views="ten")
 
 
 @pytest.mark.parametrize(
@@ -223,6 +332,7 @@ def test_a_graph_s_views_are_fixed(folder):
         ("model.safetensors", {"device": "tpu"}, "There is no device 'tpu'"),
         ("model.onnx", {"device": "cuda:x"}, "There is no device 'cuda:x'"),
         ("model.onnx", {"threads": 0}, "at least 1 thread, not 0"),
+        ("model.onnx", {"compiled": True}, "Only PyTorch compiles, and .*model.onnx runs on o"),
     ],
 )
 def test_a_wrong_request_is_a_sentence(folder, file, options, sentence):
@@ -357,7 +467,7 @@ def test_the_runtime_is_silent_when_a_graph_can_t_run(folder, tmp_path):
     onnx.save(model, tmp_path / "bad.onnx")
     code = (
         "import sys; from alexnet.backends import BackendError, open_backend\n"
-        "try: open_backend(sys.argv[1])\n"
+        "try: open_backend(sys.argv[1], backend='onnxruntime')\n"
         "except BackendError as error: print(error)"
     )
     done = python(code, tmp_path / "bad.onnx")

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import os
 import stat
 
@@ -34,6 +35,12 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path):
 def test_missing_folders_are_made(tmp_path):
     write_json(tmp_path / "a" / "b" / "x.json", {"name": "Kühe"})
     assert (tmp_path / "a" / "b" / "x.json").read_text("utf-8") == '{\n  "name": "Kühe"\n}\n'
+
+
+def test_a_file_name_that_is_not_utf8_comes_back_from_json(tmp_path):
+    name = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
+    write_json(tmp_path / "x.json", {"name": name})
+    assert json.loads((tmp_path / "x.json").read_bytes()) == {"name": name}
 
 
 def test_a_file_gets_the_permissions_that_the_umask_leaves(tmp_path):

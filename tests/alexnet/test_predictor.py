@@ -31,7 +31,8 @@ class MeanColour:
 
     name = "mean-colour"
 
-    def __init__(self, *, has_features: bool = True) -> None:
+    def __init__(self, *, has_features: bool = True, streams: int = 1) -> None:
+        self.streams = streams
         self.info = ArtifactInfo(
             path=Path("mean-colour"),
             sha256="",
@@ -55,8 +56,9 @@ class MeanColour:
         """Nothing to free."""
 
 
-def decoding_threads():
-    return [each for each in threading.enumerate() if each.name.startswith("alexnet-decode")]
+def own_threads():
+    names = ("alexnet-decode", "alexnet-run")
+    return [each for each in threading.enumerate() if each.name.startswith(names)]
 
 
 def numbered(count):
@@ -73,8 +75,9 @@ def red_shares(predictions):
 
 @pytest.mark.parametrize("batch", [1, 4, 16, 100])
 @pytest.mark.parametrize("decoders", [1, 5])
-def test_answers_come_in_the_order_of_the_photos(batch, decoders):
-    predictor = Predictor(MeanColour(), batch=batch, decoders=decoders)
+@pytest.mark.parametrize("streams", [1, 3])
+def test_answers_come_in_the_order_of_the_photos(batch, decoders, streams):
+    predictor = Predictor(MeanColour(streams=streams), batch=batch, decoders=decoders)
     shares = red_shares(predictor.predict(numbered(50)))
     np.testing.assert_allclose(shares, (np.arange(50) + 1) / 256, rtol=1e-5)
 
@@ -212,7 +215,8 @@ def test_features_of_a_model_without_features_are_an_error_at_once():
 # Look-ahead and threads
 
 
-def test_an_endless_stream_is_read_only_a_little_ahead():
+@pytest.mark.parametrize("streams", [1, 2, 4])
+def test_an_endless_stream_is_read_only_a_little_ahead(streams):
     read = 0
 
     def endless():
@@ -221,11 +225,11 @@ def test_an_endless_stream_is_read_only_a_little_ahead():
             read += 1
             yield plain(colour)
 
-    answers = Predictor(MeanColour(), batch=4, decoders=2).predict(endless())
+    answers = Predictor(MeanColour(streams=streams), batch=4, decoders=2).predict(endless())
     assert read == 0  # nothing before the first answer is asked for
     for taken, answer in enumerate(itertools.islice(answers, 100), 1):
         assert answer.scores[0].index == (taken + 1) % 2
-        assert read <= taken + 12  # three batches
+        assert read <= taken + 4 * (streams + 2)
     answers.close()
 
 
@@ -258,9 +262,9 @@ def test_an_error_that_is_kept_does_not_keep_its_photo():
 def test_closing_the_answers_early_ends_the_threads():
     answers = Predictor(MeanColour(), batch=2, decoders=3).predict(itertools.cycle(numbered(3)))
     next(answers)
-    assert decoding_threads()
+    assert own_threads()
     answers.close()
-    assert not decoding_threads()
+    assert not own_threads()
 
 
 def test_an_error_of_the_backend_is_raised_and_ends_the_threads():
@@ -271,7 +275,7 @@ def test_an_error_of_the_backend_is_raised_and_ends_the_threads():
     answers = Predictor(Broken(), batch=2).predict(itertools.cycle(numbered(3)))
     with pytest.raises(RuntimeError, match="the device is gone"):
         next(answers)
-    assert not decoding_threads()
+    assert not own_threads()
 
 
 def test_an_error_of_the_stream_is_raised_after_the_answers_before_it():
@@ -283,14 +287,14 @@ def test_an_error_of_the_stream_is_raised_after_the_answers_before_it():
     assert len(list(itertools.islice(answers, 5))) == 5
     with pytest.raises(OSError, match="the disk is gone"):
         next(answers)
-    assert not decoding_threads()
+    assert not own_threads()
 
 
 def test_something_that_is_no_photo_at_all_is_a_mistake_of_the_program():
     answers = Predictor(MeanColour()).predict([5])  # type: ignore[list-item]
     with pytest.raises(TypeError):
         next(answers)
-    assert not decoding_threads()
+    assert not own_threads()
 
 
 def test_decoding_goes_on_while_the_network_runs():
@@ -313,6 +317,65 @@ def test_decoding_goes_on_while_the_network_runs():
 
     photos = [plain((1, 1, 1)), plain((2, 2, 2)), Marked()]
     assert len(list(Predictor(Waiting(), batch=2, decoders=1).predict(photos))) == 3
+
+
+@pytest.mark.parametrize("streams", [2, 3])
+def test_every_stream_has_a_batch_and_none_has_two(streams):
+    class Streams(MeanColour):
+        """Answers once all streams run; a thread too many would come in between."""
+
+        running = most = 0
+
+        def run(self, photos):
+            with lock:
+                self.running += 1
+                self.most = max(self.most, self.running)
+            together.wait(timeout=30)
+            with lock:
+                self.running -= 1
+            return super().run(photos)
+
+    lock, together = threading.Lock(), threading.Barrier(streams)
+    backend = Streams(streams=streams)
+    shares = red_shares(Predictor(backend, batch=2).predict(numbered(4 * streams)))
+    np.testing.assert_allclose(shares, (np.arange(4 * streams) + 1) / 256, rtol=1e-5)
+    assert backend.batches == [2] * (2 * streams)
+    assert backend.most == streams
+
+
+def test_a_slow_batch_is_not_overtaken_by_the_next_ones():
+    class FirstIsLast(MeanColour):
+        """Its first batch waits for the second."""
+
+        def run(self, photos):
+            if photos[0, 0, 0, 0] == 1:
+                assert second.wait(timeout=30)
+            else:
+                second.set()
+            return super().run(photos)
+
+    second = threading.Event()
+    shares = red_shares(Predictor(FirstIsLast(streams=2), batch=1).predict(numbered(6)))
+    np.testing.assert_allclose(shares, (np.arange(6) + 1) / 256, rtol=1e-5)
+
+
+def test_an_error_of_one_stream_is_raised_behind_the_answers_before_it():
+    class Breaks(MeanColour):
+        def run(self, photos):
+            if photos[0, 0, 0, 0] == 4:
+                raise RuntimeError("the device is gone")
+            return super().run(photos)
+
+    answers = Predictor(Breaks(streams=2), batch=1).predict(numbered(9))
+    assert len(list(itertools.islice(answers, 3))) == 3
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        next(answers)
+    assert not own_threads()
+
+
+def test_streams_share_the_cores_in_small_batches():
+    assert Predictor(MeanColour()).batch == 16
+    assert Predictor(MeanColour(streams=2)).batch == 4
 
 
 def test_several_threads_may_use_one_predictor():

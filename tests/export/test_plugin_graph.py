@@ -92,6 +92,7 @@ NETWORKS = {
     "mean of the window": (network(alpha_of="mean", alpha=0.01), ["AlexNetReluLRNPool"] * 2, 2),
     "LRN first": (network(steps=("lrn", "pool", "relu")), ["AlexNetLRN"] * 2, 2),
     "LRN last": (network(steps=("relu", "pool", "lrn"), size=3), ["AlexNetLRN"] * 2, 2),
+    "tanh": (network(steps=("tanh", "lrn", "pool")), ["AlexNetLRN"] * 2, 2),
     "positions": (network(window="positions"), [], None),
 }
 
@@ -109,7 +110,8 @@ def test_the_graph_with_plugins_gives_the_same_answers(pair):
     photos = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
     expected, found = run(model, photos=photos), run(graph, photos=photos)
     for one, other in zip(expected, found, strict=True):
-        assert np.abs(other - one).max() <= 1e-5 * np.abs(one).max()
+        # The scaled weights, and so what rounding does, vary with the threads that scale them.
+        assert np.abs(other - one).max() <= 3e-5 * np.abs(one).max()
     assert np.ptp(expected[0]) > 0.01
 
 

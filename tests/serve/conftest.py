@@ -1,9 +1,12 @@
 """The running service that the tests share, and its model in this process."""
 
+import shutil
+
 import pytest
 
 from alexnet.backends import open_backend
 from alexnet.predictor import Predictor
+from tests.serve.doors import KEY, ORIGIN
 from tests.serve.running import Service
 
 
@@ -28,15 +31,39 @@ def service(tmp_path_factory, model_path):
         code = service.stop()
     assert code == 0
     assert "Traceback" not in service.log
-    assert "(status=5" not in service.log
+    assert '"status": 5' not in service.log
+
+
+@pytest.fixture(scope="session")
+def guarded_service(tmp_path_factory, model_path):
+    """A service with every door closed: keys, origins, hosts, metrics."""
+    folder = tmp_path_factory.mktemp("guarded")
+    (folder / "keys").write_text(f"# The tests' own.\ntests:{KEY}\n")
+    (folder / "keys").chmod(0o600)
+    service = Service(
+        folder,
+        ALEXNET_MODEL=model_path,
+        ALEXNET_KEYS=folder / "keys",
+        ALEXNET_METRICS="key",
+        ALEXNET_CORS_ORIGINS=ORIGIN,
+        ALEXNET_HOSTS="127.0.0.1",
+    )
+    try:
+        yield service.wait_until_ready()
+    finally:
+        code = service.stop()
+    assert code == 0
+    assert "Traceback" not in service.log
+    assert KEY not in service.log
 
 
 @pytest.fixture(scope="session")
 def strict_service(tmp_path_factory, model_path):
-    """A service with every setting changed, to low limits."""
+    """A service with every setting changed, to low limits; its model may be taken away."""
+    folder = tmp_path_factory.mktemp("strict")
     service = Service(
-        tmp_path_factory.mktemp("strict"),
-        ALEXNET_MODEL=model_path,
+        folder,
+        ALEXNET_MODEL=shutil.copy(model_path, folder / "model.safetensors"),
         ALEXNET_BACKEND="torch",
         ALEXNET_DEVICE="cpu",
         ALEXNET_VIEWS="centre",
@@ -44,8 +71,14 @@ def strict_service(tmp_path_factory, model_path):
         ALEXNET_MAX_BODY="100kB",
         ALEXNET_MAX_PIXELS="10k",
         ALEXNET_MAX_PHOTOS="2",
-        ALEXNET_MAX_REQUESTS="1",
-        ALEXNET_TIMEOUT="4",
+        ALEXNET_MAX_REQUESTS="400",
+        ALEXNET_MAX_UPLOADS="30MB",
+        ALEXNET_MODE="latency",
+        ALEXNET_BATCH="2",
+        ALEXNET_WAIT="1",
+        ALEXNET_QUEUE="20",
+        ALEXNET_UPLOAD_TIMEOUT="1",
+        ALEXNET_TIMEOUT="20",
     )
     try:
         yield service.wait_until_ready()

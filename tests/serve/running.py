@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from tests.photos import ROOT
 
@@ -31,8 +32,13 @@ def free_port():
 class Service:
     """`bentoml serve`, started on a free port of 127.0.0.1."""
 
-    def __init__(self, folder, *arguments, cwd=ROOT, **environment):
-        """`folder` keeps its log and BentoML's files; `environment` replaces what it would see."""
+    def __init__(
+        self, folder, *arguments, command=("bentoml", "serve"), cwd=ROOT, by=(), **environment
+    ):
+        """`folder` keeps its log and BentoML's files; `environment` replaces what it would see.
+
+        `by` is put before the command: what runs it as somebody else.
+        """
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_file = folder / "log"
@@ -43,7 +49,7 @@ class Service:
         kept["OMP_NUM_THREADS"] = "1"  # several threads wait for each other on a busy machine
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "bentoml", "serve", "--port", str(self.port), *arguments],
+                [*by, sys.executable, "-m", *command, "--port", str(self.port), *arguments],
                 cwd=cwd,
                 env=kept | {name: str(value) for name, value in environment.items()},
                 stdout=log,
@@ -64,6 +70,15 @@ class Service:
                     return self
             time.sleep(0.1)
         raise AssertionError(f"the service did not get ready:\n{self.log}")
+
+    def first_answer(self, path="/v1/model", seconds=60):
+        """What the service says once it listens, ready or not."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with contextlib.suppress(httpx.HTTPError):
+                return httpx.get(self.url + path, timeout=5)
+            time.sleep(0.1)
+        raise AssertionError(f"the service does not listen:\n{self.log}")
 
     def children(self):
         """Its workers."""
@@ -118,6 +133,15 @@ class Listener:
     def close(self):
         """Listen no more."""
         self._socket.close()
+
+
+def peak_memory(service):
+    """Bytes that the worker has taken at most."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the peak of a process's memory is read from /proc")
+    (worker,) = service.children()
+    status = Path(f"/proc/{worker.pid}/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def form(*parts, boundary=b"frontier"):

@@ -6,6 +6,7 @@ import json
 import httpx
 import pytest
 
+from alexnet.machine import cores
 from tests.photos import bomb, encode, pattern, sklearn_photos
 from tests.serve.running import problem
 
@@ -60,7 +61,10 @@ def test_an_answer_names_the_model_the_views_and_how_long_it_took(service, model
     answer = service.classify(PHOTO).json()
     assert (answer["model"], answer["views"]) == (model_path.stem, "ten")
     assert set(answer) == {"model", "views", "results", "timings"}
-    assert all(time >= 0 for time in answer["timings"].values())
+    times = answer["timings"]
+    assert set(times) == {"read_ms", "predict_ms", "decode_ms", "wait_ms", "run_ms"}
+    assert all(time >= 0 for time in times.values())
+    assert times["decode_ms"] + times["wait_ms"] + times["run_ms"] <= times["predict_ms"] + 0.002
 
 
 @pytest.mark.parametrize("top_k", [1, 3, 50])
@@ -96,28 +100,25 @@ def test_fifty_requests_at_once_each_get_their_own_answer(service, predictor):
 
 
 def test_the_service_answers_others_while_it_is_busy(service):
-    large = encode(pattern(3000, 2000), "JPEG")
-    done = []
+    files = [("image", encode(pattern(3000, 2000), "JPEG"))] * 32
+
+    async def photos_wait(client):
+        text = (await client.get("/metrics")).text
+        return "alexnet_queue_photos 0.0" not in text
 
     async def ask():
         async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+            busy = asyncio.create_task(client.post("/v1/classify", files=files))
+            while not await photos_wait(client) and not busy.done():
+                pass
+            for path in ("/livez", "/readyz", "/v1/model"):
+                assert (await client.get(path)).status_code == 200
+            still_busy = await photos_wait(client)
+            assert (await busy).status_code == 200
+            return still_busy
 
-            async def busy():
-                files = [("image", large)] * 16
-                response = await client.post("/v1/classify", files=files)
-                assert response.status_code == 200
-                done.append("photos")
-
-            async def quick():
-                await asyncio.sleep(0.3)  # let the photos arrive
-                for path in ("/livez", "/readyz", "/v1/model"):
-                    assert (await client.get(path)).status_code == 200
-                done.append("probes")
-
-            await asyncio.gather(busy(), quick())
-
-    asyncio.run(ask())
-    assert done == ["probes", "photos"]
+    # A machine that is busy itself may keep this client waiting once, but not every time.
+    assert any(asyncio.run(ask()) for _ in range(5))
 
 
 def test_the_model_is_described(service, predictor, model_path):
@@ -134,10 +135,14 @@ def test_the_model_is_described(service, predictor, model_path):
         "body_bytes": 20_000_000,
         "pixels": 50_000_000,
         "photos": 32,
-        "requests": 32,
+        "requests": 1024,
         "seconds": 50.0,
         "formats": ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"],
+        "upload_bytes": 400_000_000,
+        "upload_seconds": 10.0,
+        "queue_photos": 256,
     }
+    assert model["batching"] == {"photos": 4, "wait_ms": 0, "streams": cores()}
 
 
 def test_the_classes_are_listed_in_the_order_of_their_index(service, predictor):

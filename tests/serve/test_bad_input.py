@@ -1,7 +1,5 @@
 """Every row of the table of bad inputs, against the running service."""
 
-from pathlib import Path
-
 import httpx
 import numpy as np
 import pytest
@@ -17,7 +15,7 @@ from tests.photos import (
     pattern,
     with_orientation,
 )
-from tests.serve.running import Listener, form, image_part, problem
+from tests.serve.running import Listener, form, image_part, peak_memory, problem
 
 KINDS = every_kind()
 JPEG = KINDS["jpeg"]
@@ -29,15 +27,6 @@ def scores(response):
         (best["index"], best["probability"])
         for best in response.json()["results"][0]["predictions"]
     ]
-
-
-def peak_memory(service):
-    """Bytes that the worker has taken at most."""
-    if not Path("/proc/self/status").exists():
-        pytest.skip("the peak of a process's memory is read from /proc")
-    (worker,) = service.children()
-    status = Path(f"/proc/{worker.pid}/status").read_text()
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def post_raw(service, data, type="image/jpeg", path="/v1/classify"):
@@ -225,6 +214,12 @@ def test_an_address_in_the_place_of_a_photo_is_refused_and_not_fetched(service):
     assert listener.calls == []
 
 
+def test_an_address_is_looked_for_at_the_beginning_only(service):
+    for blanks, code in ((100, "address_refused"), (100_000, "not_a_photo")):
+        response = post_raw(service, b" " * blanks + b"https://photos.example/a.jpg", "text/plain")
+        assert problem(response)["code"] == code
+
+
 @pytest.mark.parametrize(
     "name", ["x" * 264, "naïve 写真 📷.jpg", "a\\", "../../etc/passwd", 'quo"te.jpg', "semi;colon"]
 )
@@ -244,6 +239,14 @@ def test_top_k_must_be_a_whole_number_of_at_least_1(service, top_k):
 def test_two_different_top_ks_are_refused(service):
     response = service.classify(JPEG, params={"top_k": 3}, data={"top_k": 4})
     assert problem(response)["code"] == "bad_top_k"
+
+
+def test_a_form_has_room_for_one_top_k_and_no_long_one(service):
+    one = (b'Content-Disposition: form-data; name="top_k"', b"3")
+    for parts in ((one, one, one), ((one[0], b"3" + b" " * 1000),)):
+        body, headers = form(*parts, image_part(JPEG))
+        response = httpx.post(service.url + "/v1/classify", content=body, headers=headers)
+        assert problem(response)["code"] == "bad_top_k"
 
 
 def test_an_unknown_parameter_is_refused(service):

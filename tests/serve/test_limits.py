@@ -1,15 +1,18 @@
 """Connections that behave badly, and a service with low limits."""
 
+import asyncio
 import random
+import resource
 import socket
 import time
+from collections import Counter
 
 import httpx
 import psutil
 import pytest
 
 from tests.photos import encode, pattern
-from tests.serve.running import form, image_part, problem
+from tests.serve.running import form, image_part, peak_memory, problem
 
 PHOTO = encode(pattern(), "JPEG")
 
@@ -33,6 +36,21 @@ def test_a_client_that_asks_first_is_told_to_go_on(service):
         assert sock.recv(1000).startswith(b"HTTP/1.1 100 ")
         sock.sendall(PHOTO)
         assert sock.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/v1/model", "/v1/classify?what=1", "/v1/classify/"])
+def test_a_client_that_asks_first_may_not_go_on_after_any_refusal(service, path):
+    headers = ("Content-Length: 100", "Expect: 100-continue")
+    status, answered, _ = service.exchange(request(*headers, path=path))
+    assert status in (400, 404, 405)
+    assert answered["Connection"] == "close"
+
+
+@pytest.mark.parametrize("path", ["/v1/model/", "/v1/classify/", "/metrics/"])
+def test_an_address_with_a_slash_too_many_is_none(service, path):
+    response = httpx.get(service.url + path, headers={"Host": "evil.example"})
+    assert (response.status_code, problem(response)["code"]) == (404, "not_found")
+    assert "Location" not in response.headers
 
 
 def test_a_body_far_beyond_the_limit_is_not_even_read(service):
@@ -77,9 +95,19 @@ def test_damaged_forms_never_make_the_service_fail(service):
 def test_every_setting_is_obeyed_and_shown(strict_service):
     model = httpx.get(strict_service.url + "/v1/model").json()
     assert (model["backend"], model["views"]) == ("torch", "centre")
-    limits = {name: model["limits"][name] for name in ("body_bytes", "pixels", "photos")}
-    assert limits == {"body_bytes": 100_000, "pixels": 10_000, "photos": 2}
-    assert (model["limits"]["requests"], model["limits"]["seconds"]) == (1, 4)
+    assert model["batching"] == {"photos": 2, "wait_ms": 1.0, "streams": 1}
+    formats = model["limits"].pop("formats")
+    assert formats == ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"]
+    assert model["limits"] == {
+        "body_bytes": 100_000,
+        "pixels": 10_000,
+        "photos": 2,
+        "requests": 400,
+        "seconds": 20.0,
+        "upload_bytes": 30_000_000,
+        "upload_seconds": 1.0,
+        "queue_photos": 20,
+    }
     assert strict_service.classify(PHOTO).json()["views"] == "centre"
 
 
@@ -100,22 +128,58 @@ def test_a_body_of_just_the_limit_is_read(strict_service):
     assert httpx.post(url, content=photo + b"\0").status_code == 413
 
 
-def test_an_upload_that_takes_too_long_is_ended_and_the_next_is_answered(strict_service):
+def test_an_upload_that_falls_silent_is_ended_and_others_are_answered_meanwhile(strict_service):
     with socket.create_connection(("127.0.0.1", strict_service.port), timeout=60) as slow:
         slow.sendall(request("Content-Length: 1000", body=PHOTO[:100]))
-        time.sleep(0.2)
-        # It holds the only slot, so this one waits for the slow one's end.
-        assert strict_service.classify(PHOTO).status_code in (200, 503)
-        answer = slow.recv(10_000)
+        assert strict_service.classify(PHOTO).status_code == 200
+        with slow.makefile("rb") as file:
+            answer = file.read()
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"upload_timeout"' in answer
     assert strict_service.classify(PHOTO).status_code == 200
 
 
-def test_a_worker_that_dies_is_replaced(strict_service):
+def test_a_thousand_clients_at_once_are_answered_or_told_to_come_back(strict_service):
+    reader = resource.RLIMIT_NOFILE
+    soft, hard = resource.getrlimit(reader)
+    resource.setrlimit(reader, (min(hard, max(soft, 4096)), hard))
+    body = encode(pattern(100, 100), "BMP")  # 30 kB, so that bodies take their time
+
+    async def client():
+        streams, sink = await asyncio.open_connection("127.0.0.1", strict_service.port)
+        sink.write(request(f"Content-Length: {len(body)}", body=body))
+        status = int((await streams.readline()).split()[1])
+        head = await streams.readuntil(b"\r\n\r\n")
+        sink.close()
+        return status, b"retry-after: " in head.lower()
+
+    async def crowd():
+        return await asyncio.gather(*(client() for _ in range(1000)))
+
+    before = peak_memory(strict_service)
+    answers = Counter(asyncio.run(crowd()))
+    grown = peak_memory(strict_service) - before
+    print(f"{dict(answers)}, peak memory {before / 1e6:.0f} MB + {grown / 1e6:.0f} MB")
+    assert set(answers) <= {(200, False), (503, True)}
+    assert answers[200, False] >= 20  # at least what the queue holds
+    assert grown < 150e6
+    assert strict_service.classify(PHOTO).status_code == 200
+
+
+def test_a_worker_that_dies_is_replaced_also_when_the_model_is_gone_for_a_while(strict_service):
+    model = strict_service.log_file.parent / "model.safetensors"
+    away = model.rename(model.with_name("away.safetensors"))
+    assert strict_service.classify(PHOTO).status_code == 200  # it has read all there was
     (worker,) = strict_service.children()
     worker.kill()
     psutil.wait_procs([worker], timeout=30)
+    details = problem(strict_service.first_answer())
+    assert (details["status"], details["code"]) == (503, "not_ready")
+    assert httpx.get(strict_service.url + "/readyz").status_code == 503
+    assert httpx.get(strict_service.url + "/livez").status_code == 200
+    assert f"There is no checkpoint {model}" in strict_service.log
+    assert "Traceback" not in strict_service.log
+    away.rename(model)
     strict_service.wait_until_ready()
     assert strict_service.classify(PHOTO).status_code == 200
 

@@ -50,6 +50,12 @@ def test_a_failure_is_answered_without_its_message_and_logged_with_it(app, caplo
     assert "the secret is 42" in caplog.text
 
 
+def test_an_address_can_t_write_a_line_of_the_log(caplog):
+    get(bare_failing, "/a%0AERROR%20all%20is%20lost")
+    (record,) = caplog.records
+    assert record.message == "GET /a\\nERROR all is lost failed"
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 405, 409, 418, 429, 500, 503, 504])
 def test_an_error_in_another_shape_becomes_a_problem_of_its_status(status):
     async def text(request):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.settings import EnvironmentVariableError, Settings, read_settings
+from serve.settings import SETTINGS, EnvironmentVariableError, Settings, read_settings
 
 
 def test_without_variables_the_defaults_hold():
@@ -19,24 +19,48 @@ def test_every_setting_has_its_variable():
         "ALEXNET_DEVICE": "cuda:1",
         "ALEXNET_VIEWS": "centre",
         "ALEXNET_THREADS": "3",
+        "ALEXNET_MODE": "latency",
+        "ALEXNET_BATCH": "8",
+        "ALEXNET_WAIT": "2.5",
+        "ALEXNET_QUEUE": "1k",
+        "ALEXNET_DECODE": "fast",
         "ALEXNET_MAX_BODY": "5MB",
         "ALEXNET_MAX_PIXELS": "12M",
         "ALEXNET_MAX_PHOTOS": "8",
         "ALEXNET_MAX_REQUESTS": "16",
+        "ALEXNET_MAX_UPLOADS": "2G",
+        "ALEXNET_UPLOAD_TIMEOUT": "5",
         "ALEXNET_TIMEOUT": "2.5",
+        "ALEXNET_KEYS": "/etc/alexnet/keys",
+        "ALEXNET_METRICS": "key",
+        "ALEXNET_CORS_ORIGINS": "https://a.example, http://b.example:8080",
+        "ALEXNET_HOSTS": "Photos.Example 127.0.0.1 [::1]",
+        "ALEXNET_LOG": "json",
     }
-    assert len(environment) == len(Settings.__dataclass_fields__)
+    assert len(environment) == len(Settings.__dataclass_fields__) == len(SETTINGS)
     assert read_settings(environment) == Settings(
         model=Path("/models/one.onnx"),
         backend="onnxruntime",
         device="cuda:1",
         views="centre",
         threads=3,
+        mode="latency",
+        batch=8,
+        wait=0.0025,
+        queue=1000,
+        decode="fast",
         max_body=5_000_000,
         max_pixels=12_000_000,
         max_photos=8,
         max_requests=16,
+        max_uploads=2_000_000_000,
+        upload_timeout=5.0,
         timeout=2.5,
+        keys=Path("/etc/alexnet/keys"),
+        metrics="key",
+        cors_origins=("https://a.example", "http://b.example:8080"),
+        hosts=("photos.example", "127.0.0.1", "[::1]"),
+        log="json",
     )
 
 
@@ -57,12 +81,22 @@ def test_numbers_may_have_a_unit(text, number):
     [
         ("ALEXNET_BACKEND", "caffe", "one of auto, torch, onnxruntime"),
         ("ALEXNET_VIEWS", "eleven", "one of ten, centre"),
+        ("ALEXNET_MODE", "fast", "one of latency, throughput"),
+        ("ALEXNET_WAIT", "-1", "milliseconds, 0 to 1000"),
+        ("ALEXNET_WAIT", "2 s", "milliseconds, 0 to 1000"),
+        ("ALEXNET_QUEUE", "0", "a number of at least 1"),
         ("ALEXNET_THREADS", "0", "a number of at least 1"),
         ("ALEXNET_THREADS", "two", "a number of at least 1"),
         ("ALEXNET_MAX_BODY", "-5", "a number of at least 1"),
         ("ALEXNET_MAX_BODY", "20 bananas", "a number of at least 1"),
         ("ALEXNET_TIMEOUT", "0", "seconds, more than 0 and at most 55"),
         ("ALEXNET_TIMEOUT", "60", "seconds, more than 0 and at most 55"),
+        ("ALEXNET_METRICS", "closed", "one of open, key, off"),
+        ("ALEXNET_LOG", "xml", "one of auto, json, plain, off"),
+        ("ALEXNET_CORS_ORIGINS", "photos.example", "origins such as https://photos.example"),
+        ("ALEXNET_CORS_ORIGINS", "https://a.example/", "origins such as https://photos.example"),
+        ("ALEXNET_CORS_ORIGINS", "https://*.example", "origins such as https://photos.example"),
+        ("ALEXNET_HOSTS", "https://a.example", "host names such as photos.example"),
         ("ALEXNET_TIMEOUT", "nan", "seconds, more than 0 and at most 55"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 
 from serve.settings import Settings
-from serve.uploads import read_upload
+from serve.uploads import Memory, read_upload
 
 
 def read(body, content_type, query=b"", settings=None):
@@ -26,7 +26,9 @@ def read(body, content_type, query=b"", settings=None):
         "query_string": query,
         "headers": [(b"content-type", content_type.encode("latin-1"))],
     }
-    return asyncio.run(read_upload(Request(scope, receive), settings or Settings()))
+    settings = settings or Settings()
+    with Memory(settings.max_uploads).share() as share:
+        return asyncio.run(read_upload(Request(scope, receive), settings, share))
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from alexnet.config import caffe, mini, net145, one_gpu
 from alexnet.network import AlexNet
-from tests.models import tiny
+from tests.models import tiny, with_tanh
 from tests.train.conftest import LIVELY, THIN, lines, newest, on_ranks, run
 from train.columns import ColumnsError, split
 from train.mesh import Mesh, open_mesh
@@ -22,7 +22,7 @@ STEPS = (
     "--set=recipe.batch=47",
     "--seed=3",
     "--log-every=1",
-    "--keep=99",
+    "--keep-checkpoints=99",
 )
 EXACT = (*STEPS, "--dtype=float64")
 # Where a sum's last bit decides on a ReLU or a pooled maximum, gradients jump, and at full rate on
@@ -199,6 +199,7 @@ def _networks():
         ),
         "odd units": replace(base, network=replace(base.network, fc6=fc6, fc7=fc7, classes=3)),
         "dropout of inputs": replace(base, network=replace(base.network, dropout=inputs)),
+        "tanh": with_tanh(base),
     }
 
 
@@ -290,14 +291,14 @@ def test_bytes_are_those_that_a_column_sends(by_hand):
     assert by_hand[1]["bytes"] == {"conv3": maps, "logits": 2 * 1 * 4, "fc7": 0}
 
 
-@pytest.mark.parametrize("network", ["net145", "odd units", "dropout of inputs"])
+@pytest.mark.parametrize("network", ["net145", "odd units", "dropout of inputs", "tanh"])
 def test_a_column_computes_its_part_of_logits_and_gradients(by_hand, network):
     for answers in by_hand:
         assert answers["networks"][network]["logits"] < 1e-12
         assert answers["networks"][network]["gradients"] < 1e-12
 
 
-@pytest.mark.parametrize("network", ["net145", "odd units", "dropout of inputs"])
+@pytest.mark.parametrize("network", ["net145", "odd units", "dropout of inputs", "tanh"])
 def test_columns_share_the_weights_and_give_them_back_as_they_were(by_hand, network):
     first, second = (answers["networks"][network] for answers in by_hand)
     assert first["numbers"] + second["numbers"] == first["of"]

@@ -126,7 +126,7 @@ def test_the_newest_three_checkpoints_are_kept(left_alone):
 
 
 def test_so_many_checkpoints_are_kept_as_were_asked_for(colors, tmp_path):
-    fit(colors, tmp_path / "run", "--epochs", 2, "--checkpoint-every", 1, "--keep", 2)
+    fit(colors, tmp_path / "run", "--epochs", 2, "--checkpoint-every", 1, "--keep-checkpoints", 2)
     assert checkpoints(tmp_path / "run") == [
         "epoch-0001-step-000002.safetensors",
         "epoch-0002-step-000000.safetensors",

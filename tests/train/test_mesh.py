@@ -71,6 +71,14 @@ class _Five:
         return np.asarray(rows)
 
 
+def _meet(port, late):
+    """Join the others by the keys that torchrun keeps at `port`, rank 1 so many seconds late."""
+    os.environ.update(MASTER_PORT=str(port), TORCHELASTIC_USE_AGENT_STORE="True")
+    time.sleep(late * int(os.environ["RANK"]))
+    with open_mesh() as mesh:
+        return mesh.gather(os.getpid())
+
+
 def _sure(rows):
     return np.array([[0.9, 0.1]] * len(rows), dtype=np.float32)
 
@@ -328,3 +336,13 @@ def test_other_photos_on_another_machine_are_a_sentence(colors, tmp_path):
     found = on_ranks(2, functools.partial(_begin_with, (colors, tmp_path / "data")))
     assert found[0].startswith(f"{colors} does not hold the same photos on every machine")
     assert found[1] == "exit code 1"
+
+
+def test_processes_that_are_started_again_do_not_wait_for_those_that_died():
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    found = []
+    for late in (0, 1):  # the first process finds what the dead ones left before the second comes
+        mine, others = on_ranks(2, functools.partial(_meet, store.port, late))
+        assert mine == others
+        found.append(mine)
+    assert not set(found[0]) & set(found[1])

@@ -197,8 +197,6 @@ def begin(source, data, *, until):
         list(map(str, command)),
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background jobs ignore Ctrl-C, and so would what they start.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not (data / until).exists():
         assert process.poll() is None, process.stderr.read()

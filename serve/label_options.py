@@ -1,0 +1,238 @@
+"""Options of `alexnet-label`, and what they mean together."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import click
+
+from alexnet import options
+from alexnet.backends import BACKENDS
+from alexnet.photo import MAX_PIXELS
+from serve.formats import ENDINGS, EXPORTS, ON_STDOUT, Format
+from serve.inputs import Inputs
+from serve.target import Target
+from serve.task import Labelling
+
+# What --ray may be followed by; a photo's name behind it was meant as a photo.
+_ADDRESS = re.compile(r"local|auto|[^/\s]+:\d+")
+
+
+def _ray_address(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    if text is not None and text.startswith("ray://"):
+        raise click.BadParameter(
+            "Ray Data does not run through Ray's client: give the HOST:PORT that `ray start` "
+            "named, or run the command on a machine of the cluster, with --ray auto."
+        )
+    if text is not None and not _ADDRESS.fullmatch(text):
+        raise click.BadParameter(
+            f"{text} is no address such as auto or HOST:PORT. Without an address, give --ray last, "
+            "or write --ray=local."
+        )
+    return text
+
+
+_OPTIONS = [
+    click.argument("photos", nargs=-1),
+    click.option(
+        "--manifest",
+        metavar="FILE",
+        help="A CSV or Parquet table with a column of paths, relative to the table's folder.",
+    ),
+    click.option(
+        "--path-column",
+        default="path",
+        show_default=True,
+        metavar="NAME",
+        help="The manifest's column.",
+    ),
+    click.option(
+        "-0", "--null", is_flag=True, help="Paths on stdin end with null characters, not lines."
+    ),
+    click.option(
+        "-o",
+        "--output",
+        default="-",
+        metavar="FILE|FOLDER/",
+        show_default="stdout",
+        help="File for the rows: .csv, .jsonl for JSON lines, .parquet. A folder, named with a "
+        "slash at its end, gets the parts as files of their own. - is stdout.",
+    ),
+    click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(get_args(Format)),
+        show_default="by the output's ending; csv on stdout and in folders",
+        help="Format of the rows; label-studio (one JSON file) and fiftyone (a folder) can be "
+        "imported there.",
+    ),
+    click.option(
+        "--columns",
+        "naming",
+        type=click.Choice(["alexnet", "timm"]),
+        default="alexnet",
+        show_default=True,
+        help="Whose names the columns have; timm's are filename, index, label, prob and error.",
+    ),
+    click.option(
+        "--probabilities", is_flag=True, help="Add a column with the probabilities of all classes."
+    ),
+    click.option(
+        "--features", is_flag=True, help="Add a column with fc7's values, the mean over the views."
+    ),
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Continue an unfinished run of the same command; begin one where there is none.",
+    ),
+    click.option(
+        "--part-photos",
+        type=click.IntRange(min=1),
+        default=10_000,
+        show_default=True,
+        help="Photos in a part, rounded up to whole batches. An interrupted part is done again.",
+    ),
+    click.option(
+        "--model",
+        type=click.Path(path_type=Path),
+        show_default="the model that ships",
+        help="Checkpoint (.safetensors) or exported model (.onnx, .engine).",
+    ),
+    click.option(
+        "--backend",
+        type=click.Choice(["auto", *BACKENDS]),
+        default="auto",
+        show_default=True,
+        help="What runs the model; auto goes by its ending.",
+    ),
+    options.views,
+    options.device,
+    options.threads,
+    options.mode,
+    click.option(
+        "--top-k",
+        type=click.IntRange(min=1),
+        show_default="5, or all where there are fewer",
+        help="Classes in each row.",
+    ),
+    click.option(
+        "--names",
+        is_flag=True,
+        help="Write the classes' names ('tabby, tabby cat') instead of their ids ('n02123045').",
+    ),
+    click.option(
+        "--batch",
+        type=click.IntRange(min=1),
+        show_default="4 on each core, or 16 where all work together",
+        help="Photos that the model gets at once.",
+    ),
+    click.option(
+        "--decoders",
+        type=click.IntRange(min=1),
+        show_default="one per core",
+        help="Photos that are decoded at once.",
+    ),
+    click.option(
+        "--readers",
+        type=click.IntRange(min=1),
+        default=16,
+        show_default=True,
+        help="URLs that are read at once.",
+    ),
+    click.option(
+        "--fast",
+        is_flag=True,
+        help="Shrink large photos while they are decoded: several times faster from about two "
+        "megapixels on, with slightly different pixels and now and then another answer.",
+    ),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(min=1),
+        default=MAX_PIXELS,
+        show_default=True,
+        help="Refuse larger photos (width times height) before they are decoded.",
+    ),
+    click.option(
+        "--ray",
+        is_flag=False,
+        flag_value="local",
+        metavar="[ADDRESS]",
+        callback=_ray_address,
+        help="Do the work on a Ray cluster: HOST:PORT, or auto for the one of this machine; "
+        "without an address on a Ray of its own. A predictor for each CPU, --threads CPUs or GPU.",
+    ),
+]
+
+
+def label_options(command: Any) -> Any:
+    """Decorate a command with the arguments and options of a labelling."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def labelling(
+    *,
+    photos: tuple[str, ...],
+    manifest: str | None,
+    path_column: str,
+    null: bool,
+    output: str,
+    format_name: str | None,
+    **others: Any,
+) -> Labelling:
+    """What the values of `label_options` ask for.
+
+    Raises:
+        click.UsageError: they do not go together.
+    """
+    if not photos and manifest is None:
+        raise click.UsageError("Missing argument 'PHOTOS...': name photos, or give --manifest.")
+    if photos.count("-") > 1:
+        raise click.UsageError("There is one stdin: - can be given once.")
+    if null and "-" not in photos:
+        raise click.UsageError("--null is about the list on stdin: give - for PHOTOS.")
+    target = _target(output, cast(Format | None, format_name))
+    kind = cast(Format, format_name or "csv") if target is None else target.format
+    if kind in EXPORTS and others["naming"] != "alexnet":
+        raise click.UsageError(f"{kind} has columns of its own: leave out --columns.")
+    if target is None and others["resume"]:
+        raise click.UsageError("What went to stdout can't be resumed: give --output.")
+    if others["ray"] is not None:
+        _check_ray(target, others["device"])
+    return Labelling(
+        inputs=Inputs(arguments=photos, manifest=manifest, path_column=path_column, null=null),
+        output=target,
+        format=kind,
+        **others,
+    )
+
+
+def _check_ray(target: Target | None, device: str) -> None:
+    if target is None:
+        raise click.UsageError("--ray writes its rows in parts, not to stdout: give --output.")
+    if device not in ("cpu", "cuda"):
+        raise click.UsageError(f"Ray chooses the GPUs: give --device cuda, not {device}.")
+
+
+def _target(output: str, format: Format | None) -> Target | None:
+    if output == "-":
+        if format is not None and format not in ON_STDOUT:
+            raise click.UsageError(f"{format} can't be written to stdout: give --output.")
+        return None
+    path = Path(output)
+    if format == "fiftyone":
+        if not path.name:
+            raise click.UsageError(f"{output} is no name for a new folder.")
+        return Target(path=path, format=format, keeps_parts=False)
+    if output.endswith("/") or path.is_dir():
+        return Target(path=path, format=format or "csv", keeps_parts=True)
+    kind = format or ENDINGS.get(path.suffix.lower())
+    if kind is None:
+        raise click.UsageError(
+            f"{output} does not say its format: end it in {', '.join(ENDINGS)}, or in / for a "
+            "folder, or give --format."
+        )
+    return Target(path=path, format=kind, keeps_parts=False)

@@ -1,0 +1,127 @@
+"""What turns a listing into rows: a model of this process, or the predictors of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any, Protocol
+
+from alexnet.backends import open_backend, warm_up
+from alexnet.console import log, progress
+from alexnet.errors import AlexNetError
+from alexnet.machine import share_cores
+from alexnet.predictor import Predictor
+from serve.formats import check_schema
+from serve.pipeline import Answers, Labelled
+from serve.reading import Place, items
+from serve.records import RowMaker
+from serve.task import Labelling
+
+
+class Labeller(Protocol):
+    """Labels photos with one model."""
+
+    rows: RowMaker
+    batch: int
+    """Photos that the model gets at once."""
+    session: dict[str, Any]
+    """What run.json says of where the work is done, besides this machine."""
+
+    def label(self, entries: Iterable[str], start: Place) -> Generator[Labelled]:
+        """The rows of the photos of a listing from `start` on, in order; to be closed."""
+        ...
+
+
+class LocalLabeller:
+    """A model of this process. Reading, decoding and running overlap."""
+
+    def __init__(self, predictor: Predictor, rows: RowMaker, *, readers: int) -> None:
+        """Bind them; the predictor's backend stays the caller's to close."""
+        self.rows, self.batch = rows, predictor.batch
+        self.session: dict[str, Any] = {}
+        self._predictor, self._readers = predictor, readers
+
+    def label(self, entries: Iterable[str], start: Place) -> Generator[Labelled]:
+        """See `Labeller`."""
+        source = items(entries, start=start, readers=self._readers)
+        with closing(Answers(source, self._predictor, self.rows, readers=self._readers)) as answers:
+            for item, prediction in answers:
+                row = self.rows.row(item.path, prediction)
+                yield Labelled(row, prediction.error is not None, item.next)
+
+
+@contextmanager
+def open_labeller(task: Labelling) -> Iterator[Labeller]:
+    """What does the work of `task`, ready to run.
+
+    Raises:
+        AlexNetError: the model can't be run, the output can't hold the rows, or Ray can't be used.
+    """
+    if task.ray is not None:
+        from serve.ray_labeller import open_ray_labeller  # its package is an extra
+
+        with open_ray_labeller(task) as labeller:
+            _check(labeller, task)
+            yield labeller
+        return
+    with open_local_labeller(task, explain=log, shown=True) as labeller:
+        _check(labeller, task)
+        yield labeller
+
+
+@contextmanager
+def open_local_labeller(
+    task: Labelling, *, explain: Callable[[str], object] | None = None, shown: bool = False
+) -> Iterator[Labeller]:
+    """A labeller of this process.
+
+    Args:
+        task: what to open.
+        explain: as in `open_backend`.
+        shown: whether a terminal shows that the model is loading.
+
+    Raises:
+        AlexNetError: the model can't be run.
+    """
+    with progress("Loading the model", total=None, unit="", shown=shown):
+        share_cores()
+        backend = open_backend(
+            task.model,
+            backend=task.backend,
+            views=task.views,
+            threads=task.threads,
+            device=task.device,
+            mode=task.mode,
+            explain=explain,
+        )
+        predictor = Predictor(
+            backend,
+            decoders=task.decoders,
+            batch=task.batch,
+            fast=task.fast,
+            max_pixels=task.max_pixels,
+        )
+        warm_up(backend, batches=(predictor.batch,))
+    with closing(backend):
+        rows = RowMaker.of(
+            backend,
+            top_k=_top_k(task.top_k, classes=len(backend.info.labels)),
+            names=task.names,
+            naming=task.naming,
+            probabilities=task.probabilities,
+            features=task.features,
+        )
+        yield LocalLabeller(predictor, rows, readers=task.readers)
+
+
+def _check(labeller: Labeller, task: Labelling) -> None:
+    format = task.format if task.output is None else task.output.format
+    check_schema(labeller.rows.schema, format)
+
+
+def _top_k(wanted: int | None, *, classes: int) -> int:
+    if wanted is None:
+        return min(5, classes)
+    if wanted > classes:
+        raise AlexNetError(f"The model has {classes} classes: --top-k can be {classes} at most.")
+    return wanted

@@ -1,0 +1,77 @@
+"""Photos that are read, decoded and labelled at the same time, and what people see of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from alexnet.console import Progress
+from alexnet.predictor import Prediction, Predictor
+from serve.reading import Item, Place, ReadAhead
+from serve.records import Row, RowMaker
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A photo that is done. Can be pickled."""
+
+    row: Row
+    failed: bool
+    next: Place
+    """Where the photo after it begins."""
+
+
+class Answers:
+    """Items and their predictions, in order; read, decoded and run ahead. To be closed."""
+
+    def __init__(
+        self, source: Iterator[Item], predictor: Predictor, rows: RowMaker, *, readers: int
+    ) -> None:
+        ahead = max(2 * predictor.batch, 2 * readers)
+        self._photos = ReadAhead(source, ahead=ahead)
+        self._passed: deque[Item] = deque()
+        """Items whose answers are due: no more than are under way."""
+        sources = map(self._pass, self._photos)
+        answers = predictor.predict(sources, top_k=rows.top_k, features=rows.features)
+        self._answers = (answer for answer in answers)
+
+    def __iter__(self) -> Iterator[tuple[Item, Prediction]]:
+        return self
+
+    def __next__(self) -> tuple[Item, Prediction]:
+        prediction = next(self._answers)
+        return self._passed.popleft(), prediction
+
+    def close(self) -> None:
+        """End the threads."""
+        self._answers.close()
+        self._photos.close()
+
+    def _pass(self, item: Item) -> Any:
+        self._passed.append(item)
+        return item.source
+
+
+class Note:
+    """Counts failures, and says behind the bar what it can't show."""
+
+    def __init__(self, bar: Progress, *, failed: int = 0, files: int | None = None) -> None:
+        """`files`: of how many files the photos come, where nobody knows how many they hold."""
+        self.failed = failed
+        self._bar, self._files, self._file = bar, files, -1
+
+    def add(self, photo: Labelled) -> None:
+        """One more photo is done."""
+        self._bar.advance()
+        file = photo.next[0]
+        if photo.failed:
+            self.failed += 1
+        elif self._files is None or file == self._file:
+            return
+        self._file = file
+        notes = [f"{self.failed:,} failed"] if self.failed else []
+        if self._files is not None:
+            notes.append(f"file {min(file + 1, self._files):,} of {self._files:,}")
+        self._bar.note(", ".join(notes))

@@ -1,0 +1,230 @@
+"""Photos and shards behind URLs, through fsspec: s3://, gs://, https:// and whatever it knows."""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import IO, Any, cast
+
+from alexnet.errors import optional_import
+from alexnet.photo_error import MissingPhotoError, PhotoError
+from serve.folders import InputError, is_photo_name
+
+MAX_BYTES = 512 * 2**20
+"""Bytes of a photo in a shard or behind an http URL; a local file is read whatever its size."""
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]*::)*[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+_TRIES, _PAUSE = 3, 0.5
+_GONE = (404, 410)
+# Seconds after which who waits for a URL looks whether the run still goes on.
+_LOOK = 0.2
+_given_up = threading.Event()
+
+
+def give_up() -> None:
+    """Let nobody in this process wait for a URL any more, so that an interrupt ends the run."""
+    _given_up.set()
+
+
+def is_url(text: str) -> bool:
+    """Whether `text` names something behind a URL: `s3://bucket/key`, also `zip::s3://...`."""
+    return _URL.match(text) is not None
+
+
+def photos_behind(url: str) -> Iterator[str]:
+    """What a URL on the command line means: one file, a folder's photos, or a glob's files.
+
+    Folders and globs are those of object stores and file systems, sorted by their names; an http
+    URL is always one file, for which a row comes even if it is not there.
+
+    Raises:
+        InputError: there is no such kind of URL, its package is not installed, the place can't be
+            listed, or a glob matches nothing.
+    """
+    try:
+        files, path = _opened(url)
+    except (ImportError, ValueError) as error:  # no such package, no such kind of URL
+        raise InputError(f"{url} can't be read: {_reason(error)}.") from error
+    if _web(url):
+        yield url
+        return
+    # What lies in an archive is named with it: zip://a.jpg::s3://bucket/photos.zip.
+    archive = "".join(url.partition("://")[2].partition("::")[1:])
+    try:
+        if any(character in path for character in "*?["):
+            found = sorted(files.glob(path))
+            if not found:
+                raise InputError(f"No file matches {url}.")
+            yield from (files.unstrip_protocol(name) + archive for name in found)
+        elif files.isdir(path):
+            yield from (name + archive for name in _inside(files, path))
+        else:
+            yield url
+    except InputError:
+        raise
+    except Exception as error:  # each kind of store has errors of its own
+        raise InputError(f"{url} can't be listed: {_reason(error)}.") from error
+
+
+def _inside(files: Any, folder: str) -> Iterator[str]:
+    entries = files.ls(folder, detail=True)
+    names = {entry["name"].rstrip("/") + "/" * (entry["type"] == "directory") for entry in entries}
+    for name in sorted(names):
+        last = name.rstrip("/").rpartition("/")[2]
+        if last.startswith(".") or name.strip("/") == folder.strip("/"):
+            continue
+        if name.endswith("/"):
+            yield from _inside(files, name.rstrip("/"))
+        elif is_photo_name(name):
+            yield cast(str, files.unstrip_protocol(name))
+
+
+def read_url(url: str) -> bytes:
+    """The bytes of a photo behind a URL. What may pass, such as a broken line, is tried again.
+
+    Raises:
+        PhotoError: it can't be read, or has more than `MAX_BYTES`.
+    """
+    for pause in [_PAUSE * 2**number for number in range(_TRIES - 1)]:
+        try:
+            return _read(url)
+        except (PhotoError, FileNotFoundError, PermissionError, ImportError, ValueError):
+            break
+        except Exception:
+            time.sleep(pause)
+    try:
+        return _read(url)
+    except PhotoError:
+        raise
+    except Exception as error:
+        raise unreadable(url, error) from error
+
+
+def _read(url: str) -> bytes:
+    files, path = _opened(url)
+    if not _web(url):
+        return cast(bytes, files.cat_file(path))
+    # fsspec's own reading of a web address has no limit, and its opening asks twice.
+    sync: Any = optional_import("fsspec.asyn").sync
+    data = cast(bytes, sync(files.loop, _fetch, files, path))
+    if len(data) > MAX_BYTES:
+        raise too_large(url)
+    return data
+
+
+async def _fetch(files: Any, address: str) -> bytes:
+    """What a web server gives: all of it, or a little more than `MAX_BYTES`."""
+    session = await files.set_session()
+    async with session.get(files.encode_url(address)) as answer:
+        if answer.status in _GONE:
+            raise FileNotFoundError(address)
+        answer.raise_for_status()
+        data = bytearray()
+        async for block in answer.content.iter_chunked(2**16):
+            data += block
+            if len(data) > MAX_BYTES:
+                break
+        return bytes(data)
+
+
+def open_url(url: str) -> IO[bytes]:
+    """A file behind a URL, to read from its beginning.
+
+    Raises:
+        PhotoError: it can't be opened.
+    """
+    try:
+        files, path = _opened(url)
+        return cast(IO[bytes], files.open(path, "rb", **({"block_size": 0} if _web(url) else {})))
+    except Exception as error:
+        raise unreadable(url, error) from error
+
+
+def unreadable(name: str, error: Exception) -> PhotoError:
+    """The sentence for whatever went wrong while `name` was read."""
+    cause = error.__cause__ if _web(name) else None
+    if isinstance(error, FileNotFoundError) and isinstance(cause, Exception):
+        # fsspec takes whatever a web server does for "not found".
+        error = error if getattr(cause, "status", None) in _GONE else cause
+    if isinstance(error, FileNotFoundError):
+        return MissingPhotoError(f"There is no file '{name}'.")
+    return MissingPhotoError(f"'{name}' cannot be read: {_reason(error)}.", code="unreadable_file")
+
+
+def too_large(name: str) -> PhotoError:
+    """The sentence for a file of more than `MAX_BYTES`."""
+    limit = MAX_BYTES // 2**20
+    return PhotoError(f"'{name}' has more than {limit} MB: no photo.", code="file_too_large")
+
+
+def _opened(url: str) -> tuple[Any, str]:
+    fsspec = optional_import("fsspec")
+    # A listing that fsspec keeps would grow with every folder.
+    options: dict[str, Any] = {"use_listings_cache": False}
+    if _web(url):
+        # By default a whole file may take five minutes, which a shard can exceed: let no single
+        # step take a minute instead.
+        timeout = optional_import("aiohttp").ClientTimeout(
+            total=None, sock_connect=30, sock_read=60
+        )
+        options = {"client_kwargs": {"timeout": timeout}}
+    return cast(tuple[Any, str], fsspec.core.url_to_fs(url, **options))
+
+
+def _web(url: str) -> bool:
+    return _WEB.match(url) is not None
+
+
+def _reason(error: Exception) -> str:
+    if status := getattr(error, "status", None):  # of a web server
+        return f"the server answers {status} {getattr(error, 'message', '')}".rstrip()
+    strerror = error.strerror if isinstance(error, OSError) else None
+    text = (strerror or str(error)).strip().splitlines()
+    return text[0].rstrip(".") if text else type(error).__name__
+
+
+class UrlReader:
+    """Reads URLs in threads of its own, which do not keep a finished program waiting."""
+
+    def __init__(self, readers: int) -> None:
+        """`readers`: URLs that are read at once."""
+        self._readers = readers
+        self._waiting: queue.SimpleQueue[tuple[str, Future[bytes]] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def later(self, url: str) -> Callable[[], bytes]:
+        """Begin to read; the result waits for the bytes, or raises what `read_url` raised."""
+        if len(self._threads) < self._readers:
+            thread = threading.Thread(target=self._work, name="alexnet-read", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        future: Future[bytes] = Future()
+        self._waiting.put((url, future))
+
+        def wait() -> bytes:
+            while not _given_up.is_set():
+                try:
+                    return future.result(timeout=_LOOK)
+                except TimeoutError:  # of the waiting: that of a server is a PhotoError by now
+                    continue
+            raise PhotoError("The run was interrupted.", code="interrupted")
+
+        return wait
+
+    def close(self) -> None:
+        """Let the threads end when they have read what was asked for."""
+        for _ in self._threads:
+            self._waiting.put(None)
+
+    def _work(self) -> None:
+        while (asked := self._waiting.get()) is not None:
+            url, future = asked
+            try:
+                future.set_result(read_url(url))
+            except BaseException as error:
+                future.set_exception(error)

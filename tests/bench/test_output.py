@@ -1,0 +1,93 @@
+"""What every benchmark does with its result."""
+
+import csv
+import json
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from alexnet.errors import AlexNetError
+from bench.output import Output, finish, output_options, rounded
+from tests.bench.results import result, row
+
+
+def nothing(_):
+    """No table."""
+
+
+def test_the_terminal_gets_table_machine_verdict_and_json_in_this_order(capsys):
+    finish(
+        result(row("a", [10.0]), reasons=["Too few samples."]),
+        Output(),
+        table=lambda found: print(f"table of {len(found['results'])}"),
+    )
+    first, machine, verdict, reason, line = capsys.readouterr().out.splitlines()
+    assert first == "table of 1"
+    assert machine.startswith("Machine: A processor, 2 cores, 8.0 GiB, ")
+    assert (verdict, reason) == ("INVALID", "  Too few samples.")
+    assert "samples_ms" not in json.loads(line)["results"][0]
+
+
+def test_the_file_keeps_single_times_to_four_digits_and_other_numbers_to_six(tmp_path, capsys):
+    path = tmp_path / "made" / "now.json"
+    finish(result(row("a", [12.345678, 2 / 3])), Output(json_file=path), table=nothing)
+    (kept,) = json.loads(path.read_text())["results"]
+    assert kept["samples_ms"] == [12.35, 0.6667]
+    assert kept["latency_ms"]["max"] == 12.3457
+    capsys.readouterr()
+
+
+def test_rounding_reaches_everything_and_leaves_other_values():
+    assert rounded({"a": [1 / 3, {"b": 123456789.0}], "c": 1234567, "d": None}) == {
+        "a": [0.333333, {"b": 123457000.0}],
+        "c": 1234567,
+        "d": None,
+    }
+
+
+def test_the_table_has_timms_columns_first_and_everything_else_after(tmp_path, capsys):
+    path = tmp_path / "rows.csv"
+    rows = [row("a", [10.0, 20.0]), row("b", [5.0], more={"inner": 7})]
+    finish(result(*rows), Output(csv_file=path), table=nothing)
+    with path.open(newline="") as file:
+        first, second = csv.DictReader(file)
+    # The header of timm's results/benchmark-infer-*.csv, but for activations.
+    assert list(first)[:7] == [
+        *("model", "infer_img_size", "infer_samples_per_sec", "infer_step_time"),
+        *("infer_batch_size", "param_count", "infer_gmacs"),
+    ]
+    assert (first["model"], first["infer_step_time"], first["infer_gmacs"]) == ("a", "15.0", "0.72")
+    assert (first["latency_ms_p50"], first["threads"]) == ("15.0", "")
+    assert (first["more_inner"], second["more_inner"]) == ("", "7")
+    assert "samples_ms" not in first
+    capsys.readouterr()
+
+
+def test_an_invalid_measurement_fails_where_that_is_wanted(capsys):
+    bad = result(row("a", [10.0]), reasons=["Too few samples."])
+    finish(bad, Output(), table=nothing)
+    with pytest.raises(AlexNetError, match=r"The measurement is INVALID\. Too few samples\."):
+        finish(bad, Output(strict=True), table=nothing)
+    capsys.readouterr()
+
+
+def test_a_plot_of_an_unknown_kind_is_a_sentence_before_anything_is_measured(tmp_path):
+    with pytest.raises(AlexNetError, match=r"A plot is a \.png or \.svg file, and .*x\.gif is not"):
+        Output(plot_files=(tmp_path / "x.gif",)).check()
+
+
+def test_a_command_gets_its_options_as_one_value(tmp_path):
+    got = []
+
+    @click.command()
+    @output_options
+    def command(output):
+        got.append(output)
+
+    arguments = ["--json", "a.json", "--csv", "b.csv", "--threshold", "3", "--strict"]
+    done = CliRunner().invoke(command, arguments)
+    assert done.exit_code == 0, done.output
+    (output,) = got
+    assert (output.json_file.name, output.csv_file.name) == ("a.json", "b.csv")
+    assert (output.threshold, output.strict, output.plot_files) == (3, True, ())

@@ -1,0 +1,65 @@
+"""What a timed call does, seen from the backend."""
+
+import numpy as np
+import pytest
+
+from alexnet.backends import open_backend
+from alexnet.photo import load_photo
+from bench.work import Network, Pass, Query
+from tests.photos import encode, pattern
+
+PHOTOS = [encode(pattern(90, 70, seed=seed), "JPEG") for seed in range(3)]
+
+
+class Noting:
+    """A backend that keeps what it was given."""
+
+    def __init__(self, backend):
+        self.backend, self.given = backend, []
+        self.name, self.info, self.streams = backend.name, backend.info, backend.streams
+
+    def run(self, photos):
+        self.given.append(photos)
+        return self.backend.run(photos)
+
+
+@pytest.fixture
+def noting(model_path):
+    return Noting(open_backend(model_path, views="centre"))
+
+
+def squares(noting, *places):
+    config = noting.info.config.input
+    return np.stack([load_photo(PHOTOS[place], config).pixels for place in places])
+
+
+def test_the_network_gets_the_same_decoded_photos_each_time(noting):
+    call = Network(PHOTOS, 4).bind(noting)
+    assert noting.given == []
+    call()
+    call()
+    assert all(np.array_equal(one, squares(noting, 0, 1, 2, 0)) for one in noting.given)
+    assert len(noting.given) == 2
+
+
+def test_a_query_takes_the_next_photos(noting):
+    call = Query(PHOTOS, 2).bind(noting)
+    call()
+    call()
+    assert np.array_equal(np.concatenate(noting.given), squares(noting, 0, 1, 2, 0))
+
+
+def test_a_query_of_one_photo_takes_one_after_the_other(noting):
+    call = Query(PHOTOS, 1).bind(noting)
+    for _ in range(4):
+        call()
+    assert [len(one) for one in noting.given] == [1] * 4
+    assert np.array_equal(np.concatenate(noting.given), squares(noting, 0, 1, 2, 0))
+
+
+def test_a_pass_takes_every_photo_in_batches(noting):
+    Pass(PHOTOS, 7, 3).bind(noting)()
+    given = np.concatenate(noting.given)
+    assert max(map(len, noting.given)) <= 3
+    expected = squares(noting, 0, 1, 2, 0, 1, 2, 0)
+    assert sorted(one.sum() for one in given) == sorted(one.sum() for one in expected)

@@ -1,0 +1,98 @@
+"""The OpenAPI document says what the service does: schemathesis sends what it promises, and not."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serve.openapi import PROBLEMS, document
+from serve.paths import PATHS
+from serve.settings import Settings
+from tests.photos import ROOT
+from tests.serve.doors import KEY
+
+# Addresses with nothing to be told of: parts of the page, BentoML's own.
+UNTOLD = {"/page/{name}", "/healthz", "/schema.json"}
+
+
+def test_schemathesis_finds_nothing(guarded_service, tmp_path):
+    pytest.importorskip("schemathesis", reason="schemathesis is in the extra dev")
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "run", guarded_service.url + "/openapi.json"),
+        *("--checks", "all", "--header", f"Authorization: Bearer {KEY}"),
+        *("--seed", "6", "--max-examples", "15", "--no-color", "--continue-on-failure"),
+    ]
+    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.serve.schemathesis_photos"}
+    environment["PYTHONPATH"] = str(ROOT)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"Tested: 9$", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_both_addresses_have_it(service):
+    ours = httpx.get(service.url + "/openapi.json").json()
+    assert ours == httpx.get(service.url + "/docs.json").json() == document(Settings())
+
+
+def test_every_address_is_told_of():
+    assert set(document(Settings())["paths"]) == PATHS - UNTOLD
+
+
+def test_the_limits_are_those_of_the_settings():
+    told = document(Settings(max_photos=7, max_body=5_000_000))
+    body = told["paths"]["/v1/classify"]["post"]["requestBody"]
+    form = body["content"]["multipart/form-data"]["schema"]
+    assert form["properties"]["image"]["maxItems"] == 7
+    assert "5000000 bytes" in body["description"]
+
+
+def statuses(told, path, method):
+    return set(told["paths"][path][method]["responses"])
+
+
+def test_a_key_is_asked_for_where_one_is_needed():
+    free, closed = document(Settings()), document(Settings(keys=Path("keys"), metrics="key"))
+    assert "securitySchemes" not in free["components"]
+    assert set(closed["components"]["securitySchemes"]) == {"bearer", "header"}
+    for path, methods in closed["paths"].items():
+        for method, operation in methods.items():
+            asked = path in ("/v1/classify", "/classify", "/v1/model", "/v1/model/classes")
+            asked = asked or path == "/metrics"
+            assert ("security" in operation) == ("401" in operation["responses"]) == asked
+            assert "401" not in statuses(free, path, method)
+
+
+def test_other_doors_are_told_of_only_where_they_are():
+    assert "421" not in statuses(document(Settings()), "/", "get")
+    assert "421" in statuses(document(Settings(hosts=("here",))), "/", "get")
+    assert "/metrics" not in document(Settings(metrics="off"))["paths"]
+
+
+def problems_in(path):
+    """Every `Problem(status, code, ...)` of a file whose code is written out."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Problem":
+            codes = [
+                leaf.value for leaf in ast.walk(node.args[1]) if isinstance(leaf, ast.Constant)
+            ]
+            yield from ((getattr(node.args[0], "value", None), code) for code in codes)
+
+
+def test_every_problem_of_the_service_is_told_of_and_no_other():
+    from serve.problems import _PHOTO_STATUS
+
+    found = {pair for path in (ROOT / "serve").glob("*.py") for pair in problems_in(path)}
+    known = {code: status for status, codes in PROBLEMS.items() for code in codes}
+    for status, code in found:
+        assert known[code] == status or status is None, code
+    for code, status in _PHOTO_STATUS.items():
+        assert known[code] == status
+    # Codes that are chosen before the call, as 401's.
+    assert set(known) - {code for _, code in found} - set(_PHOTO_STATUS) <= {
+        *("key_needed", "unknown_key")
+    }

@@ -1,0 +1,1 @@
+"""The paper's claims, shown again on the hardware at hand: an experiment a file."""
