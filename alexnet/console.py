@@ -18,6 +18,7 @@ import rich.box
 import rich.markup
 import rich.progress
 import rich.table
+import rich.text
 from rich.console import Console
 
 from alexnet.errors import AlexNetError
@@ -27,7 +28,7 @@ _INTERRUPTED = 130
 
 
 class Progress:
-    """A running bar; `advance` moves it, `note` changes the words behind it."""
+    """A running bar; `advance` moves it, `expect` its end, `note` the words behind it."""
 
     def __init__(self, bar: rich.progress.Progress | None, task: rich.progress.TaskID | None):
         self._bar = bar
@@ -37,6 +38,11 @@ class Progress:
         """`count` more units are done."""
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task, count)
+
+    def expect(self, total: int) -> None:
+        """There will be `total` units, as far as is known by now."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, total=total)
 
     def note(self, text: str) -> None:
         """Show `text` (a loss, say) at the end of the bar."""
@@ -54,13 +60,28 @@ class _Rate(rich.progress.ProgressColumn):
         return "" if speed is None else f"{speed:,.1f} {self._unit}/s"
 
 
+class _Time(rich.progress.ProgressColumn):
+    """Time left; where the end is not known, or not yet, time gone."""
+
+    max_refresh = 0.5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = rich.progress.TimeRemainingColumn()
+        self._gone = rich.progress.TimeElapsedColumn()
+
+    def render(self, task: rich.progress.Task) -> rich.text.Text:
+        return (self._left if task.total else self._gone).render(task)
+
+
 @contextmanager
 def progress(
     description: str, *, total: int | None, unit: str, shown: bool = True
 ) -> Iterator[Progress]:
     """A progress bar with count, rate (`unit` per second) and time left, on stderr.
 
-    Drawn only on a terminal: a log file gets nothing. `total=None` when the end is unknown;
+    Drawn only on a terminal: a log file gets nothing. `total=None` when the end is unknown, or is
+    told later by `Progress.expect`;
     `unit=""` for one long step, which shows neither count nor rate. `shown=False`: of several
     processes on one terminal, another one draws it.
     """
@@ -74,10 +95,7 @@ def progress(
     ]
     if unit:
         columns += [rich.progress.MofNCompleteColumn(), _Rate(unit)]
-    columns += [
-        rich.progress.TimeRemainingColumn() if total else rich.progress.TimeElapsedColumn(),
-        rich.progress.TextColumn("{task.fields[note]}"),
-    ]
+    columns += [_Time(), rich.progress.TextColumn("{task.fields[note]}")]
     with rich.progress.Progress(*columns, console=console, transient=True) as bar:
         yield Progress(bar, bar.add_task(description, total=total, note=""))
 

@@ -35,6 +35,7 @@ from alexnet.photo_error import (
     TooManyPixelsError,
     UnreadablePhotoError,
     UnsupportedFormatError,
+    needing_memory,
 )
 from alexnet.pixels import to_rgb
 from alexnet.quiet import quiet_libtiff, quiet_pillow
@@ -101,9 +102,10 @@ def decode_photo(
 
     Raises:
         PhotoError: the photo cannot be used; the subclass and `code` say why.
+        OutOfMemoryError: there is no memory for it.
         TypeError: `source` is none of the four kinds.
     """
-    with quiet_pillow():
+    with quiet_pillow(), needing_memory():
         if isinstance(source, Image.Image):
             kind, frames, image = source.format or "PIL", 1, source
         else:
@@ -229,6 +231,8 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     """What turns a loaded picture upright, by EXIF or XMP; damaged metadata turn nothing."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except MemoryError:
+        raise
     except Exception:
         return None
 
@@ -236,7 +240,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 def _failure(kind: str, error: Exception) -> PhotoError:
     """The sentence for whatever Pillow raised."""
     if isinstance(error, MemoryError):
-        return CorruptPhotoError(f"There is not enough memory to decode this {kind} file.")
+        raise error  # the fault is not the file's
     if isinstance(error, Image.DecompressionBombError):  # a caller's limit may lie above Pillow's
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         return TooManyPixelsError(

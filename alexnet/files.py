@@ -35,11 +35,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    umask = os.umask(0)
-    os.umask(umask)
-    os.close(handle)
     temporary = Path(name)
     try:
+        os.close(handle)
+        umask = os.umask(0)
+        os.umask(umask)
         with naming(target):
             yield temporary
         # mkstemp, and libraries that write files of their own, make files that only their owner

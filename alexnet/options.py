@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 import click
+from click.core import ParameterSource
 
 from alexnet.backends.base import Mode
 from alexnet.config import PRESETS, Views
@@ -45,3 +46,24 @@ mode = click.option(
 )
 
 device = click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+
+
+def given(*names: str) -> list[str]:
+    """Of these parameters of the command that runs, the options that were given, as typed."""
+    context = click.get_current_context()
+    return [
+        max(parameter.opts, key=len)
+        for parameter in context.command.params
+        if parameter.name in names
+        and context.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT
+    ]
+
+
+def refuse_unread(*names: str, reason: str) -> None:
+    """Refuse parameters of the command that runs where they were given: nothing would read them.
+
+    Raises:
+        click.UsageError: `reason`, and which options to leave out.
+    """
+    if unread := given(*names):
+        raise click.UsageError(f"{reason}: leave out {', '.join(unread)}.")

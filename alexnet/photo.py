@@ -15,10 +15,12 @@ from alexnet.decoder import MAX_PIXELS, DecodedPhoto, Source, decode_photo
 from alexnet.photo_error import (
     CorruptPhotoError,
     MissingPhotoError,
+    OutOfMemoryError,
     PhotoError,
     TooManyPixelsError,
     UnreadablePhotoError,
     UnsupportedFormatError,
+    needing_memory,
 )
 from alexnet.square import to_square, to_whole
 
@@ -26,6 +28,7 @@ __all__ = [
     "MAX_PIXELS",
     "CorruptPhotoError",
     "MissingPhotoError",
+    "OutOfMemoryError",
     "Photo",
     "PhotoError",
     "Source",
@@ -78,6 +81,7 @@ def load_photo(
 
     Raises:
         PhotoError: the photo cannot be used; the subclass and `code` say why.
+        OutOfMemoryError: there is no memory for it.
         TypeError: `source` is none of the four kinds.
     """
     # Pillow's `draft`: at least twice the size, so that resizing still has pixels to average.
@@ -88,10 +92,16 @@ def load_photo(
 def fit_photo(
     decoded: DecodedPhoto, input: InputConfig, *, whole: bool = False, fast: bool = False
 ) -> Photo:
-    """The second step of `load_photo`: a decoded photo, fitted to `input.size`."""
+    """The second step of `load_photo`: a decoded photo, fitted to `input.size`.
+
+    Raises:
+        OutOfMemoryError: there is no memory for it.
+    """
     fit = to_whole if whole else to_square
+    with needing_memory():
+        pixels = np.array(fit(decoded.image, input, fast=fast))
     return Photo(
-        pixels=np.array(fit(decoded.image, input, fast=fast)),
+        pixels=pixels,
         width=decoded.width,
         height=decoded.height,
         format=decoded.format,

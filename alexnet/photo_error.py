@@ -1,6 +1,12 @@
-"""Why a photo cannot be used: one error class for each reason, each with a stable code."""
+"""Why a photo cannot be used: one error class for each reason, each with a stable code.
+
+Where memory is short it is not the photo that is at fault, and the error no `PhotoError`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from alexnet.errors import AlexNetError
 
@@ -45,3 +51,25 @@ class MissingPhotoError(PhotoError):
     """No file has this path (code `missing_file`), or it cannot be read (`unreadable_file`)."""
 
     code = "missing_file"
+
+
+class NoNumbersError(PhotoError):
+    """The photo was read, and the network's answer for it holds what is no number."""
+
+    code = "no_numbers"
+
+
+class OutOfMemoryError(AlexNetError):
+    """There is no memory for a photo now; it may be as good as any, and pass another time."""
+
+
+@contextmanager
+def needing_memory() -> Iterator[None]:
+    """Raise an `OutOfMemoryError` where memory is short."""
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            "There is not enough memory for one more photo: decode fewer at once, set a lower "
+            "limit of pixels, or give this process more."
+        ) from error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,9 +20,13 @@ from alexnet.errors import AlexNetError
 from alexnet.labels import Label
 from alexnet.machine import cores
 from alexnet.photo import MAX_PIXELS, Photo, PhotoError, Source, load_photo
+from alexnet.photo_error import NoNumbersError
+from alexnet.read_ahead import LazyBytes, ReadAhead
 
-LazyBytes = Callable[[], bytes]
-"""A photo that is still to be read: called where photos are decoded, it may raise a PhotoError."""
+_NO_NUMBERS = (
+    "The model gives no probabilities for this photo: its numbers overflow, or its weights are "
+    "damaged."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +62,7 @@ class Prediction:
     frames: int | None = None
     """Pictures in the file, of which the first was used."""
     error: PhotoError | None = None
-    """Why the photo could not be used; None where it could."""
+    """Why there is no answer; None where there is one."""
 
 
 class Predictor:
@@ -102,13 +106,15 @@ class Predictor:
 
         Photos are read before their answers are taken: two batches and one for each stream of the
         backend at most (a batch counts as `decoders` photos, if these are more), so `photos` may be
-        endless. A photo that cannot be used gives a prediction with `error`, and changes no other.
+        endless. A photo that cannot be used, or that the network gives no numbers for, gives a
+        prediction with `error`, and changes no other.
         What the backend raises is raised here; what `photos` raises too, after the answers for all
         photos before. Closing the iterator, or leaving it to an error, ends its threads.
 
         Raises:
             AlexNetError: `top_k` is less than 1, `photos` is a single photo, or the model has no
                 features; at once, before the first answer is asked for.
+            OutOfMemoryError: there is no memory to decode a photo.
         """
         if isinstance(photos, str | bytes | os.PathLike | Image.Image):
             raise AlexNetError(
@@ -138,7 +144,7 @@ class Predictor:
     ) -> Iterator[Prediction]:
         decoding = ThreadPoolExecutor(self.decoders, thread_name_prefix="alexnet-decode")
         running = ThreadPoolExecutor(self.backend.streams, thread_name_prefix="alexnet-run")
-        ahead = _ReadAhead(photos, max(self.batch, self.decoders))
+        ahead = ReadAhead(photos, max(self.batch, self.decoders))
         under_way: deque[Future[list[Prediction]]] = deque()
 
         def fill() -> None:
@@ -167,7 +173,11 @@ class Predictor:
         return self.run([future.result() for future in loading], top_k=top_k, features=features)
 
     def load(self, source: Source | LazyBytes) -> Photo | PhotoError:
-        """The first half of an answer: a photo as the network takes it, or why it can't be used."""
+        """The first half of an answer: a photo as the network takes it, or why it can't be used.
+
+        Raises:
+            OutOfMemoryError: there is no memory for it.
+        """
         try:
             return load_photo(
                 source() if callable(source) else source,
@@ -192,7 +202,8 @@ class Predictor:
         """The second half: predictions for what `load` gave, in its order.
 
         The good photos are one batch; for the views `dense` one of each shape that there is.
-        `views` needs a `ViewsBackend`, and leaves `features` out.
+        `views` needs a `ViewsBackend`, and leaves `features` out. Where weights or an overflow give
+        what is no number, the photo's prediction has a `NoNumbersError`.
         """
         found: dict[int, Prediction] = {}
         alike: dict[tuple[int, ...], dict[int, Photo]] = {}
@@ -222,6 +233,7 @@ class Predictor:
             answers, units = self.backend.run_features(pixels)
         else:
             answers = self.backend.run(pixels)
+        numbers = np.isfinite(answers).all(axis=1)
         return [
             Prediction(
                 scores=top_scores(answers[row], self.backend.info.labels, top_k=top_k),
@@ -233,37 +245,10 @@ class Predictor:
                 format=photo.format,
                 frames=photo.frames,
             )
+            if numbers[row]
+            else Prediction(error=NoNumbersError(_NO_NUMBERS))
             for row, photo in enumerate(photos)
         ]
-
-
-class _ReadAhead:
-    """Photos that are being decoded, in order, never more than `limit` at a time."""
-
-    def __init__(self, photos: Iterator[Source | LazyBytes], limit: int) -> None:
-        self.failure: Exception | None = None
-        """What `photos` raised; nothing is read from it after that."""
-        self._photos: Iterator[Source | LazyBytes] | None = photos
-        self._limit = limit
-        self._loading: deque[Future[Photo | PhotoError]] = deque()
-
-    def fill(
-        self, pool: ThreadPoolExecutor, load: Callable[[Source | LazyBytes], Photo | PhotoError]
-    ) -> None:
-        """Read photos and start to decode them, up to the limit."""
-        while self._photos is not None and len(self._loading) < self._limit:
-            try:
-                source = next(self._photos)
-            except StopIteration:
-                self._photos = None
-            except Exception as error:
-                self.failure, self._photos = error, None
-            else:
-                self._loading.append(pool.submit(load, source))
-
-    def take(self, count: int) -> list[Future[Photo | PhotoError]]:
-        """The next photos, at most `count` of them; none at the end."""
-        return [self._loading.popleft() for _ in range(min(count, len(self._loading)))]
 
 
 def top_scores(

@@ -23,6 +23,7 @@ _SETTINGS = {
     "photos": "photos",
     "photos_per_pass": "--files",
     "fast": "--fast",
+    "bound_ms": "--bound",
 }
 
 
@@ -32,10 +33,11 @@ class Compared:
 
     name: str
     before_ms: float | None
-    """Median; None where rows hold rates alone."""
+    """Median, or the one value that there is; None where rows hold rates alone."""
     now_ms: float | None
     ratio: Ratio | None
-    """How many times as fast as before; its ends are its value where single times are not known."""
+    """How many times as fast as before; its ends are its value where single times are not known.
+    0 where nothing is answered any more."""
     known: bool
     """Whether the ratio has an interval."""
     of_ratios: float | None
@@ -87,7 +89,7 @@ def compare(before: dict[str, Any], now: dict[str, Any], *, threshold: float) ->
     Args:
         before, now: results.
         threshold: percent of the time of before. A row is slower where even the favourable end of
-            its interval is past it.
+            its interval is past it, and where it has no interval, the value itself.
 
     Raises:
         AlexNetError: they are of different benchmarks.
@@ -105,12 +107,33 @@ def compare(before: dict[str, Any], now: dict[str, Any], *, threshold: float) ->
     notes += [f"Not measured now, but before: {name}." for name in old if name not in names]
     if not rows:
         notes.append("No row of before was measured again, so nothing is compared.")
-    slower = [
-        f"{row.name} takes {_percent(row.ratio).removeprefix('+')} more time"
-        for row in rows
-        if row.ratio is not None and row.known and 100 / row.ratio.high - 100 > threshold
-    ]
-    return Comparison(rows=rows, notes=notes, slower=slower)
+    if any(row.ratio is not None and not row.known for row in rows):
+        notes.append(
+            f"Rows without an interval, of which single times are not known, are judged by their "
+            f"values alone: {', '.join(row.name for row in rows if row.ratio and not row.known)}."
+        )
+    slower = [_slower(row) for row in rows if row.ratio is not None and _past(row.ratio, threshold)]
+    return Comparison(rows=rows, notes=notes, slower=slower + _lost_knee(before, now))
+
+
+def _past(ratio: Ratio, threshold: float) -> bool:
+    return ratio.high == 0 or 100 / ratio.high - 100 > threshold
+
+
+def _slower(row: Compared) -> str:
+    assert row.ratio is not None
+    if row.ratio.value == 0:
+        return f"{row.name} answers nothing any more"
+    by = "" if row.known else ", by its value alone"
+    return f"{row.name} takes {_percent(row.ratio).removeprefix('+')} more time{by}"
+
+
+def _lost_knee(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """A ramp that finds no load that holds has no row that could be slower."""
+    was, ramp = before.get("knee_per_sec"), now.get("bound_ms") is not None
+    if not was or not ramp or now.get("knee_per_sec"):
+        return []
+    return [f"knee: no load holds any more, and {was:g}/s did"]
 
 
 def _compared(old: dict[str, Any], new: dict[str, Any]) -> Compared:
@@ -120,14 +143,13 @@ def _compared(old: dict[str, Any], new: dict[str, Any]) -> Compared:
         # One time says nothing of how far times lie apart.
         ratio, known = unpaired_ratio(was, now), min(len(was), len(now)) > 1
     else:
-        rates = _rate(old), _rate(new)
-        if rates[0] and rates[1]:
-            value = rates[1] / rates[0]
+        value = _how_fast(old, new)
+        if value is not None:
             ratio = Ratio(value=value, low=value, high=value)
     return Compared(
         name=new["name"],
-        before_ms=(old.get("latency_ms") or {}).get("p50"),
-        now_ms=(new.get("latency_ms") or {}).get("p50"),
+        before_ms=_milliseconds(old),
+        now_ms=_milliseconds(new),
         ratio=ratio,
         known=known,
         of_ratios=_of_ratios(old, new),
@@ -139,6 +161,21 @@ def _of_ratios(old: dict[str, Any], new: dict[str, Any]) -> float | None:
     if not was or not now or new.get("baseline"):
         return None
     return float(now["value"]) / float(was["value"])
+
+
+def _how_fast(old: dict[str, Any], new: dict[str, Any]) -> float | None:
+    """How many times as fast as before, by rates, or by the one time that there is."""
+    rates = _rate(old), _rate(new)
+    if rates[0] and rates[1] is not None:
+        return rates[1] / rates[0]
+    times = _milliseconds(old), _milliseconds(new)
+    return times[0] / times[1] if times[0] and times[1] else None
+
+
+def _milliseconds(row: dict[str, Any]) -> float | None:
+    """The median; of a floor, which is no sample, itself."""
+    found = (row.get("latency_ms") or {"p50": row.get("floor_ms")})["p50"]
+    return None if found is None else float(found)
 
 
 def _rate(row: dict[str, Any]) -> float | None:
@@ -204,4 +241,6 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def _percent(ratio: Ratio) -> str:
+    if ratio.value == 0:
+        return "-"
     return f"{100 / ratio.value - 100:+.1f}%"

@@ -19,7 +19,7 @@ from alexnet.views import views_of
 from bench.conditions import conditions
 from bench.probe import NoCompilerError, Peak, compiled
 
-SECONDS = 0.25
+SECONDS = 0.5
 """For each peak, more where the machine is busy."""
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 """Of a weight, by precision."""
@@ -81,7 +81,7 @@ class Floor:
 
 
 def measure(device: str = "cpu", *, seconds: float = SECONDS) -> Floor:
-    """Measure the peaks of this machine, about two seconds of work for all its cores.
+    """Measure the peaks of this machine, about five seconds of work for all its cores.
 
     On a CPU by a small program that is compiled now; without a C compiler, and on a GPU, by
     PyTorch's matrix products.
@@ -163,7 +163,7 @@ def floor(networks: Sequence[tuple[str, Config]], *, device: str = "cpu") -> dic
         "device": device,
         "how": found.how,
         "exact": found.exact,
-        "peaks": _peak_rows(found),
+        "peaks": peak_rows(found),
         "results": [
             network_row(found, name, config, views=views, precision=precision)
             for name, config in networks
@@ -211,42 +211,8 @@ def network_row(
     }
 
 
-def floor_columns(rows: Sequence[dict[str, Any]], floor: Floor) -> list[dict[str, Any]]:
-    """Rows of a benchmark with the floor of one call, and the call as a multiple of it.
-
-    Reads `gmacs` (of a crop), `crops_per_photo`, `infer_batch_size`, the median of `latency_ms`,
-    and where they are there `precision` and `threads`; adds `floor_ms` and `times_floor`, which are
-    None for dense answers: theirs depends on the photo's shape.
-    """
-    added = []
-    for row in rows:
-        if row["crops_per_photo"] is None:
-            added.append(row | {"floor_ms": None, "times_floor": None})
-            continue
-        macs = row["gmacs"] * 1e9 * row["crops_per_photo"] * row["infer_batch_size"]
-        precision, threads = row.get("precision", "fp32"), row.get("threads")
-        least = floor.milliseconds(macs, precision, threads=threads)
-        times = row["latency_ms"]["p50"] / least
-        added.append(row | {"floor_ms": least, "times_floor": times})
-    return added
-
-
-def add_floor(result: dict[str, Any]) -> dict[str, Any]:
-    """The result of a benchmark with `floor_columns`, by the peaks of its device measured now.
-
-    It is INVALID where the peaks are.
-    """
-    found = measure(result.get("device", "cpu"), seconds=SECONDS)
-    reasons = [*result["reasons"], *why_invalid(found)]
-    return result | {
-        "verdict": "INVALID" if reasons else "VALID",
-        "reasons": reasons,
-        "floor": {"how": found.how, "exact": found.exact, "peaks": _peak_rows(found)},
-        "results": floor_columns(result["results"], found),
-    }
-
-
-def _peak_rows(floor: Floor) -> list[dict[str, Any]]:
+def peak_rows(floor: Floor) -> list[dict[str, Any]]:
+    """The peaks as JSON values, one core's first."""
     rows: list[dict[str, Any]] = []
     for count, peaks, read in (
         (1, floor.one, floor.read_one),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,34 +72,53 @@ def _networks(artifacts: tuple[Path, ...], presets: list[str]) -> list[tuple[str
 
 option = click.option(
     "--floor",
-    "with_floor",
     is_flag=True,
-    help="Measure this machine's peaks as well (alexnet-bench floor), and print each row as a "
-    "multiple of the least time for its multiply-adds.",
+    help="Measure this machine's peaks as well (alexnet-bench floor), before and after, and print "
+    "each row as a multiple of the least time for its multiply-adds.",
 )
-"""For other benchmarks, which then pass their result through `bench.floor.add_floor`."""
+"""For other benchmarks, which are then run by `bench.multiples.with_floor`."""
 
 
 def print_multiples(result: dict[str, Any]) -> None:
-    """Print the rows that `bench.floor.add_floor` has extended, on stdout; nothing without it."""
+    """Print the rows that `bench.multiples.with_floor` has extended, on stdout; nothing without it.
+
+    Of passes of many photos it prints photos a second.
+    """
     if "floor" not in result:
         return
+    photos = result.get("photos_per_pass")
+    unit = "p50 ms" if photos is None else "photos/s"
+    cells = _times if photos is None else functools.partial(_rates, photos)
     print_table(
         "As multiples of the floor",
-        ["", "precision", "p50 ms", "floor ms", "x floor"],
+        ["", "precision", unit, "floor ms" if photos is None else "at the floor", "x floor"],
         [
             [
                 row["name"],
                 row.get("precision", "fp32"),
-                f"{row['latency_ms']['p50']:.2f}",
-                milliseconds(row["floor_ms"]),
+                *cells(row),
                 milliseconds(row["times_floor"]),
             ]
             for row in result["results"]
         ],
     )
+    if photos is not None:
+        click.echo(
+            "at the floor: photos a second if the multiply-adds of their full crops, on as many "
+            "cores, took all the time and decoding took none; x floor: that over photos/s."
+        )
     if not result["floor"]["exact"]:
         click.echo("The peaks are lower bounds: true floors lie below, multiples above.")
+
+
+def _times(row: dict[str, Any]) -> list[str]:
+    return [f"{row['latency_ms']['p50']:.2f}", milliseconds(row["floor_ms"])]
+
+
+def _rates(photos: int, row: dict[str, Any]) -> list[str]:
+    least = row["floor_ms"]
+    rate = "-" if least is None else f"{1000 * photos / least:.1f}"
+    return [f"{row['infer_samples_per_sec']:.1f}", rate]
 
 
 def print_floor(result: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ def latency(
     fast: bool,
     photos: Path | None,
     sampling: dict[str, Any],
-    with_floor: bool,
+    floor: bool,
     output: Output,
 ) -> None:
     """How long one call takes: ARTIFACTS x backends x views x threads x batch sizes, side by side.
@@ -60,9 +60,9 @@ def latency(
         raise click.UsageError("In single-stream a query is one photo: take multi-stream.")
     if fast and scenario is None:
         raise click.UsageError("--fast is about decoding: give a --scenario, too.")
-    from bench.floor import add_floor
     from bench.latency import Plan
     from bench.latency import latency as measure
+    from bench.multiples import with_floor
     from bench.report import print_report
     from bench.sampling import Sampling
     from bench.variants import Choices
@@ -76,5 +76,6 @@ def latency(
         fast=fast,
         photos=photos,
     )
-    result = measure(plan)
-    finish(add_floor(result) if with_floor else result, output, table=print_report)
+    device = plan.choices.device
+    result = with_floor(lambda: measure(plan), device=device) if floor else measure(plan)
+    finish(result, output, table=print_report)

@@ -14,6 +14,8 @@ from bench.statistics import percentile, summarise
 
 REFUSALS = (429, 503)
 """Statuses by which a service says that it is full."""
+FEWEST = 100
+"""Answers without which there is no 99th percentile."""
 LATEST = 2.0
 """Milliseconds by which requests may be late: the clock that an event loop sleeps by has steps of
 one."""
@@ -116,6 +118,21 @@ def why_invalid(row: dict[str, Any]) -> list[str]:
             "--connections, or offer less."
         )
     return reasons
+
+
+def why_few(row: dict[str, Any]) -> list[str]:
+    """Sentences about answers that are too few, or too bad, to say how fast a service is."""
+    if not row["answers"]["ok"]:
+        kinds = {**row["statuses"], **row["failures"]}
+        what = ", ".join(f"{count:,} x {name}" for name, count in kinds.items())
+        return [f"{row['name']}: no request was answered well ({what}), so nothing was measured."]
+    count = len(row["samples_ms"])
+    if count < FEWEST:
+        return [
+            f"{row['name']}: Too few samples: a 99th percentile needs {FEWEST} answers, not "
+            f"{count}: give a longer --duration."
+        ]
+    return []
 
 
 def _latencies(load: Load) -> list[float]:

@@ -89,7 +89,7 @@ def output_options(command: Callable[..., R]) -> Callable[..., R]:
         default=Output.threshold,
         show_default=True,
         help="With --compare: exit with 1 where a row is slower by more than this many percent, "
-        "and its whole interval is.",
+        "and its whole interval is; a row without an interval, by its value.",
     )
     @click.option("--strict", is_flag=True, help="Exit with 1 where the verdict is INVALID.")
     @functools.wraps(command)
@@ -126,8 +126,8 @@ def finish(
     was asked for, and last the result as one line of JSON, without `samples_ms`: the file has them.
 
     Raises:
-        AlexNetError: a row is slower than the threshold allows, or the measurement is INVALID and
-            must not be.
+        AlexNetError: a row is slower than the threshold allows, the measurement is INVALID and must
+            not be, or it holds nothing that `--plot` could draw.
         OSError: a file can't be written.
     """
     from bench.conditions import one_line
@@ -145,6 +145,7 @@ def finish(
         slower = comparison.slower
     _write(result, output)
     click.echo(_line(_without_samples(result)))
+    _draw(result, output)
     if slower:
         raise AlexNetError(
             f"Slower than in {output.compare} by more than {output.threshold:g}%: "
@@ -173,6 +174,10 @@ def _write(result: dict[str, Any], output: Output) -> None:
         from bench.csv_rows import csv_text
 
         write_text(output.csv_file, csv_text(result["results"]))
+
+
+def _draw(result: dict[str, Any], output: Output) -> None:
+    """Last of all: where there is nothing to draw, the rest is there all the same."""
     if output.plot_files:
         from bench.plot import draw
 

@@ -20,7 +20,7 @@ _ROW = 0.34
 def height(panel: Callable[..., None], result: dict[str, Any], *, usual: float) -> float:
     """Inches that a panel needs."""
     count = len(result["results"])
-    if panel in (passes, rates):
+    if panel in (passes, rates, floors):
         return 0.9 + _ROW * count
     return max(usual, 0.8 + 0.19 * 2 * count) if panel is distribution else usual
 
@@ -130,16 +130,25 @@ def passes(axes: Axes, result: dict[str, Any]) -> None:
 
 def rates(axes: Axes, result: dict[str, Any]) -> None:
     """Photos a second of each row, as bars."""
-    rows = [row for row in result["results"] if rate_of(row)]
-    values = [rate_of(row) or 0.0 for row in rows]
-    axes.barh(range(len(rows)), values, color=COLOURS[0], height=0.6)
-    for place, value in enumerate(values):
+    _bars(axes, {row["name"]: rate_of(row) or 0.0 for row in result["results"] if rate_of(row)})
+    axes.set_title("Photos a second")
+    axes.set_xlabel("photos a second")
+
+
+def floors(axes: Axes, result: dict[str, Any]) -> None:
+    """The least time of each network, as bars."""
+    _bars(axes, {row["name"]: row["floor_ms"] for row in result["results"]})
+    axes.set_title("The floor: multiply-adds of all crops at the machine's peak")
+    axes.set_xlabel("ms of one photo, all cores")
+
+
+def _bars(axes: Axes, values: dict[str, float]) -> None:
+    axes.barh(range(len(values)), list(values.values()), color=COLOURS[0], height=0.6)
+    for place, value in enumerate(values.values()):
         axes.annotate(
             f" {short(value)}", (value, place), textcoords="offset points", xytext=(2, -3)
         )
-    name_rows(axes, [row["name"] for row in rows])
-    axes.set_title("Photos a second")
-    axes.set_xlabel("photos a second")
+    name_rows(axes, list(values))
 
 
 def load(axes: Axes, result: dict[str, Any]) -> None:

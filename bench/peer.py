@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from alexnet.backends.base import Precision
 from alexnet.config import Config, Views
 from alexnet.errors import AlexNetError
 from bench.interleave import Call
 from bench.photos import PhotoFile
+from bench.work import Answer
 
 BEST = 5
 """Classes of an answer."""
 FILES = 32
 """Photos that peers which take many at once are given; those of the run are repeated."""
-
-Answer = list[tuple[int, float]]
-"""The most probable classes with their probabilities, best first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +32,18 @@ class Peer:
     """For people."""
     config: Config
     """Of the network that it runs."""
-    answer: Callable[[bytes], Answer] | None = None
-    """Raises AlexNetError where it fails. None: it works on folders only."""
-    folder: Callable[[], None] | None = None
-    """Answers for all `FILES` photos of a folder, one view each."""
-    timed: Call | None = None
-    """Timed in place of `answer` or `folder`: the same work in a process of its own."""
+    call: Call
+    """What is timed: it answers for the next photo, or tells the time that one photo took."""
+    answers: list[Answer] | None = None
+    """To the run's photos, in turns. None: it keeps none."""
+    threads: int | None = None
+    """That it was told to compute with."""
     views: Views = "ten"
     precision: Precision = "fp32"
 
     def same(self, other: Peer) -> bool:
         """Whether the other computes the same network on the same views."""
-        both = self.answer is not None and other.answer is not None
+        both = self.answers is not None and other.answers is not None
         return both and self.config == other.config and self.views == other.views
 
 
@@ -89,19 +84,13 @@ def run_room(room: str, *arguments: object) -> None:
         raise AlexNetError(f"alexnet-{room} {arguments[0]}: {lines[-1]}")
 
 
-def best(probabilities: NDArray[np.float32]) -> Answer:
-    """The answer that probabilities (classes,) give; of equal ones the lower index first."""
-    order = np.argsort(-probabilities, kind="stable")[:BEST]
-    return [(int(index), float(probabilities[index])) for index in order]
-
-
 def difference(one: Answer, other: Answer) -> float:
     """The largest difference of two answers' probabilities, place by place and class by class.
 
     Place by place, because classes that are nearly equal may change places; and of the classes that
-    both name.
+    both name. Of an answer that names all classes and one that names the best, it is that of these.
     """
-    places = [abs(p - q) for (_, p), (_, q) in zip(one, other, strict=True)]
+    places = [abs(p - q) for (_, p), (_, q) in zip(one, other, strict=False)]
     named = dict(other)
     classes = [abs(p - named[index]) for index, p in one if index in named]
     if not classes:

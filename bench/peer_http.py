@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from alexnet.checkpoint import load_checkpoint
 from alexnet.errors import AlexNetError, optional_import
-from bench.peer import BEST, Answer, Peer, Setup
+from bench.peer import BEST, Peer, Setup
 from bench.service_process import Service, free_port, our_service, running
+from bench.work import Answer
 
 _BOUNDARY = "alexnet-bench-peers"
 _TIMEOUT = 120.0  # seconds
@@ -129,12 +131,15 @@ def _plain(setup: Setup, stack: ExitStack, name: str) -> Peer:
 
 
 def _peer(setup: Setup, hosted: Hosted) -> Peer:
+    turn = cycle(setup.photos)
     return Peer(
         name=hosted.name,
         part="services",
         what=hosted.what,
         config=load_checkpoint(setup.checkpoint).config,
-        answer=hosted.ask,
+        answers=[hosted.ask(photo.data) for photo in setup.photos],
+        call=lambda: hosted.ask(next(turn).data),
+        threads=setup.threads,
     )
 
 

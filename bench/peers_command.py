@@ -80,7 +80,7 @@ def peers(
     warmup: int,
     pause: float,
     photos: Path | None,
-    with_floor: bool,
+    floor: bool,
     output: Output,
 ) -> None:
     """From the bytes of a photo to its ten-view answer: what people use elsewhere, and ours.
@@ -106,7 +106,7 @@ def peers(
     """
     if count is not None and duration is not None:
         raise click.UsageError("Give --count or --duration, not both.")
-    from bench.floor import add_floor
+    from bench.multiples import with_floor
     from bench.peers import Plan
     from bench.peers import peers as measure
     from bench.sampling import Sampling
@@ -122,8 +122,8 @@ def peers(
         sampling=sampling,
         photos=photos,
     )
-    result = measure(plan)
-    finish(add_floor(result) if with_floor else result, output, table=print_peers)
+    result = with_floor(lambda: measure(plan)) if floor else measure(plan)
+    finish(result, output, table=print_peers)
 
 
 def print_peers(result: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alexnet.console import log
+from alexnet.errors import AlexNetError
 from alexnet.figures import new_figure, save_figure, styled
 from bench import panels
 from bench.conditions import one_line
@@ -33,18 +33,20 @@ _TITLES = {
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Draw a result into `path`, atomically; a line on stderr where it holds nothing to draw.
+    """Draw a result into `path`, atomically.
 
     What is drawn is what the result holds: the distribution of its times, passes, cost against
-    batch, throughput against latency, or rates.
+    batch, throughput against latency, rates, or floors.
 
     Raises:
+        AlexNetError: it holds nothing that could be drawn.
         OSError: the file can't be written.
     """
     chosen = choose(result)
     if not chosen:
-        log(f"No plot: a result of {result['benchmark']} has nothing that could be drawn.")
-        return
+        raise AlexNetError(
+            f"No plot: this result of {result['benchmark']} has no times or rates to draw."
+        )
     with styled():
         save_figure(_figure(result, chosen), path)
 
@@ -61,6 +63,8 @@ def choose(result: dict[str, Any]) -> list[Panel]:
     if timed:
         more = [panels.cost, panels.tradeoff] if batches else []
         return [panels.distribution, *more]
+    if result["benchmark"] == "floor":
+        return [panels.floors] if rows else []
     return [panels.rates] if any(panels.rate_of(row) for row in rows) else []
 
 

@@ -1,4 +1,4 @@
-"""A model in a process of its own, which makes a call when it is told to."""
+"""What can be timed in a process of its own: a model, or a way to one as others write it."""
 
 from __future__ import annotations
 
@@ -8,50 +8,79 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from alexnet.backends import Backend
 from alexnet.errors import AlexNetError
 from bench.interleave import Call, Took
 from bench.sessions import Opening, name_of, open_timed
-from bench.work import Work
+
+S = TypeVar("S")
+T = TypeVar("T", contravariant=True)
+
+Opens = Callable[[], tuple[Any, S]]
+"""What is called in the other process, and can be sent to it: gives what the other side wants to
+know, and what stays there. Raises AlexNetError where it can't."""
 
 _LONGEST_END = 10.0
 """Seconds that a process has to end by itself."""
 
 
-class Apart:
-    """A model in another process: nothing that the others keep running there slows it down, and
+class Task(Protocol[T]):
+    """Makes calls; can be sent to another process. `bench.work` has those of models."""
+
+    def bind(self, subject: T, /) -> Call:
+        """A call that does it once."""
+        ...
+
+
+class Remote(Generic[S]):
+    """Something in another process: nothing that the others keep running there slows it down, and
     its memory is its own.
 
     Raises:
-        AlexNetError: the file can't be opened, with the sentence of `open_backend`.
+        AlexNetError: it can't be opened, with its own sentence.
     """
 
-    def __init__(self, opening: Opening) -> None:
-        self._path = opening.path
+    def __init__(self, opens: Opens[S], *, what: str, parent: bool = False) -> None:
+        """Start the process, and wait until it is open there.
+
+        Args:
+            opens: opens it.
+            what: it is called in errors.
+            parent: whether it starts processes of its own, which those that end with this one must
+                not.
+        """
+        self._what = what
         # A fork would copy this process's memory and locks; a fresh one starts as a user's does.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, opening), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, opens), daemon=not parent)
         self._process.start()
         theirs.close()
-        self._works = 0
+        self._tasks = 0
         try:
-            self.name, self.info, self.streams, self.startup = self._answer()
+            self.facts = self._answer()
+            """What `opens` said."""
         except BaseException:
             self.close()
             raise
 
-    def call(self, work: Work) -> Call:
+    def call(self, task: Task[S]) -> Call:
         """A call that is made and timed there."""
-        place = self._works
-        self._ask(("bind", work))
-        self._works += 1
+        place = self._tasks
+        self._ask(("bind", task))
+        self._tasks += 1
         return lambda: Took(self._ask(("call", place)))
+
+    def result(self, task: Task[S]) -> Any:
+        """What the task's call returns there, made once."""
+        return self._ask(("result", task))
 
     @property
     def pid(self) -> int:
@@ -83,7 +112,7 @@ class Apart:
         except (EOFError, OSError) as error:
             self._process.join(_LONGEST_END)
             raise AlexNetError(
-                f"The process that ran {self._path} ended by itself (exit code "
+                f"The process that ran {self._what} ended by itself (exit code "
                 f"{self._process.exitcode}); -9 is often a lack of memory."
             ) from error
         if not good:
@@ -91,32 +120,50 @@ class Apart:
         return answer
 
 
-def _serve(pipe: Connection, opening: Opening) -> None:
+class Apart(Remote[Backend]):
+    """A model in another process: a `bench.sessions.Session`.
+
+    Raises:
+        AlexNetError: the file can't be opened, with the sentence of `open_backend`.
+    """
+
+    def __init__(self, opening: Opening) -> None:
+        super().__init__(partial(_opened, opening), what=str(opening.path))
+        self.name, self.info, self.streams, self.startup = self.facts
+
+
+def _opened(opening: Opening) -> tuple[Any, Backend]:
+    backend, startup = open_timed(opening)
+    return (name_of(opening, backend), backend.info, backend.streams, startup), backend
+
+
+def _serve(pipe: Connection, opens: Opens[Any]) -> None:
     """The other process: does what it is told until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that measures
     with suppress(EOFError, OSError):
         try:
-            backend, startup = open_timed(opening)
-            name = name_of(opening, backend)
-            pipe.send((True, (name, backend.info, backend.streams, startup)))
-            _obey(pipe, backend)
+            facts, subject = opens()
+            pipe.send((True, facts))
+            _obey(pipe, subject)
         except AlexNetError as error:
             pipe.send((False, str(error)))
 
 
-def _obey(pipe: Connection, backend: Backend) -> None:
+def _obey(pipe: Connection, subject: Any) -> None:
     calls: list[Call] = []
     gc.disable()  # as `interleave` does where it measures
     while True:
         order, what = pipe.recv()
-        answer: float | None = None
+        answer: Any = None
         if order == "bind":
-            calls.append(what.bind(backend))
+            calls.append(what.bind(subject))
             gc.collect()
         elif order == "call":
             began = time.perf_counter()
             calls[what]()
             answer = time.perf_counter() - began
+        elif order == "result":
+            answer = what.bind(subject)()
         else:
             answer = peak_mib()
         pipe.send((True, answer))

@@ -14,7 +14,7 @@ from bench.conditions import conditions
 from bench.http_client import Target
 from bench.knee import find_knee
 from bench.load import Closed, Load, LoadError, Open, drive
-from bench.load_row import Meter, load_row, why_invalid, why_not_held
+from bench.load_row import FEWEST, Meter, load_row, why_few, why_invalid, why_not_held
 from bench.photos import PhotoFile, read_photos
 from bench.scenarios import CLIENTS, Scenario
 from bench.service_process import Service, free_port, our_service, running, their_command
@@ -24,7 +24,6 @@ from bench.validity import Observer, why_disturbed
 OUR_PATH = "/v1/classify"
 KNEE = "knee"
 """The name of the row that holds the highest load and nothing else."""
-_FEWEST = 100  # requests: fewer hold no 99th percentile
 _LOWEST, _HIGHEST = 0.05, 100_000.0  # requests per second that the ramp tries
 _MOST_SAMPLES = 600
 
@@ -87,7 +86,10 @@ def serve(plan: Plan) -> dict[str, Any]:
         # Of a service that runs already, nobody here knows which work is its own.
         seen = observer.seen if service is not None else replace(observer.seen, others=None)
         described = None if service is None else _described(service)
-    reasons = [reason for row in loads.rows for reason in why_invalid(row)] + why_disturbed(seen)
+    reasons = [reason for row in loads.rows for reason in why_invalid(row)]
+    # Loads that did not hold are what a ramp is there to find.
+    held = [row for row in loads.rows if row.get("holds", True)]
+    reasons += [reason for row in held for reason in why_few(row)] + why_disturbed(seen)
     ramp = plan.scenario == "server" and not plan.rates
     if ramp and knee is None:
         reasons.append(f"No load holds p99 within {plan.bound_ms:g} ms: give a higher --bound.")
@@ -144,7 +146,7 @@ class _Loads:
         pattern = Open(
             rate=rate,
             seconds=plan.seconds,
-            fewest=_FEWEST if ramp else 1,
+            fewest=FEWEST if ramp else 1,
             seed=plan.seed + again,
         )
         return self._row(f"{rate:g}/s" + (" again" if again else ""), pattern)

@@ -181,9 +181,10 @@ def serve(
     that stalls shows it. A load is held when every request was answered and 99 of 100 within
     --bound; --ramp doubles the load until that fails and then narrows it down to 5 %.
 
-    The verdict is INVALID where this program itself was late, or others took the machine. Of a
-    service that is started here, processor time and memory are told, and by how much memory grew
-    per minute in the later half of each load. stdout ends with one line of JSON.
+    The verdict is INVALID where this program itself was late, others took the machine, fewer than
+    100 answers were measured, or none was good. Of a service that is started here, processor time
+    and memory are told, and by how much memory grew per minute in the later half of each load.
+    stdout ends with one line of JSON.
 
     \b
     Examples:

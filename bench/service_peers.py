@@ -21,7 +21,7 @@ from bench.http_client import Target
 from bench.interleave import Took
 from bench.load import Closed, LoadError, drive
 from bench.load_row import kind
-from bench.peer import Answer, difference
+from bench.peer import difference
 from bench.peer_http import Hosted
 from bench.peers import why_unequal
 from bench.photos import PhotoFile, read_photos
@@ -33,7 +33,7 @@ from bench.sessions import Opening
 from bench.statistics import ratio, summarise
 from bench.throughput import FEWEST_PASSES
 from bench.validity import why_disturbed, why_uneven
-from bench.work import Pass
+from bench.work import Answer, Pass
 
 BATCH = 4
 """Photos that the backend alone is given at once, as our service does unless it is told."""

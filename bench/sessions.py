@@ -6,18 +6,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from alexnet.backends import ArtifactInfo, Backend, open_backend
+from alexnet.backends import ArtifactInfo, Backend, Mode, open_backend
 from alexnet.config import Views
 from alexnet.console import log
 from bench.interleave import Call
 from bench.work import Work
-
-Mode = Literal["latency", "throughput"]
-
 
 COMPILED = "torch-compiled"
 """PyTorch with the network compiled, which is listed as a backend of its own here."""

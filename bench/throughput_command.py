@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from alexnet.console import Command
+from bench.floor_command import option as floor_option
 from bench.output import Output, finish, output_options
 from bench.variant_options import sampling_options, scenario_option, variant_options
 
@@ -28,6 +29,7 @@ from bench.variant_options import sampling_options, scenario_option, variant_opt
 )
 @click.option("--fast", is_flag=True, help="Let large JPEGs be shrunk in decoding.")
 @sampling_options(rounds="passes", default="10 passes")
+@floor_option
 @output_options
 def throughput(
     lists: dict[str, Any],
@@ -37,6 +39,7 @@ def throughput(
     fast: bool,
     photos: Path | None,
     sampling: dict[str, Any],
+    floor: bool,
     output: Output,
 ) -> None:
     """How many photos a second, decoding included: ARTIFACTS x backends x batch sizes.
@@ -52,7 +55,9 @@ def throughput(
     Examples:
       alexnet-bench throughput
       alexnet-bench throughput model.onnx --photos photos/ --files 64 --batch 1,4 --threads 1,2
+      alexnet-bench throughput model.onnx --floor
     """
+    from bench.multiples import with_floor
     from bench.sampling import Sampling
     from bench.throughput import Plan
     from bench.throughput import throughput as measure
@@ -68,4 +73,6 @@ def throughput(
         fast=fast,
         photos=photos,
     )
-    finish(measure(plan), output, table=print_throughput)
+    device = plan.choices.device
+    result = with_floor(lambda: measure(plan), device=device) if floor else measure(plan)
+    finish(result, output, table=print_throughput)

@@ -8,6 +8,7 @@ import click
 
 from alexnet.console import print_table
 from bench.columns import RATIO_COLUMNS, RATIO_NOTE, Identity, milliseconds, ratio_cells
+from bench.floor_command import print_multiples
 
 
 def print_throughput(result: dict[str, Any]) -> None:
@@ -40,6 +41,7 @@ def print_throughput(result: dict[str, Any]) -> None:
             for row in rows
         ],
     )
+    print_multiples(result)
     names = result["photos"]
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     click.echo(f"Photos: {shown}")

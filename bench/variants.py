@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from alexnet.backends import BACKENDS, BackendError
+from alexnet.backends import BACKENDS, BackendError, Mode
 from alexnet.checkpoint import save_checkpoint, shipped_model
 from alexnet.config import Views
 from alexnet.console import log
 from alexnet.fresh import fresh_checkpoint
-from bench.sessions import COMPILED, Here, Mode, Opening, OpenSession, Session
+from bench.sessions import COMPILED, Here, Opening, OpenSession, Session
 
 
 @dataclass(frozen=True, kw_only=True)

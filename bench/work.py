@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, islice
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from alexnet.backends import Backend
 from alexnet.photo import load_photo
-from alexnet.predictor import Predictor
+from alexnet.predictor import Prediction, Predictor, Score
 from bench.interleave import Call
+
+Answer = list[tuple[int, float]]
+"""Classes with their probabilities, best first: all of them, or those that are named."""
+
+
+def answer_of(scores: Sequence[Score]) -> Answer:
+    """The same, as plain numbers."""
+    return [(score.index, score.probability) for score in scores]
 
 
 class Work(Protocol):
@@ -49,6 +58,11 @@ class Query:
     fast: bool = False
     """As in `alexnet.photo.load_photo`."""
 
+    def predictions(self, backend: Backend) -> Iterator[Prediction]:
+        """Of each photo once, in their order."""
+        predictor = Predictor(backend, batch=self.batch, fast=self.fast)
+        return predictor.predict(self.photos, top_k=backend.info.config.network.classes)
+
     def bind(self, backend: Backend) -> Call:
         """A query for the next photos, in turns."""
         predictor = Predictor(backend, batch=self.batch, fast=self.fast)
@@ -62,20 +76,47 @@ class Query:
 class Pass:
     """All photos at once, from their bytes to their answers, decoded while the network runs."""
 
-    photos: Sequence[bytes]
+    photos: Sequence[bytes] | Sequence[Path]
     count: int
     """Photos of a pass; `photos` again and again, where they are fewer."""
     batch: int
     """Photos that the backend is given at once."""
     fast: bool = False
 
+    def predictions(self, backend: Backend) -> Iterator[Prediction]:
+        """Of all photos of a pass, with all classes."""
+        predictor = Predictor(backend, batch=self.batch, fast=self.fast)
+        return predictor.predict(self._all(), top_k=backend.info.config.network.classes)
+
     def bind(self, backend: Backend) -> Call:
         """A whole pass."""
         predictor = Predictor(backend, batch=self.batch, fast=self.fast)
 
         def run() -> None:
-            turn = cycle(self.photos)
-            for _ in predictor.predict(next(turn) for _ in range(self.count)):
+            for _ in predictor.predict(self._all()):
                 pass  # answers are not kept, as where they are written to a file
 
         return run
+
+    def _all(self) -> Iterator[bytes | Path]:
+        return islice(cycle(self.photos), self.count)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a query for each photo or a pass answers, with all classes: to be looked at."""
+
+    work: Query | Pass
+
+    def bind(self, backend: Backend) -> Callable[[], list[Answer]]:
+        """A list in the order of the photos. Raises PhotoError where one can't be read."""
+
+        def answers() -> list[Answer]:
+            found = []
+            for prediction in self.work.predictions(backend):
+                if prediction.error is not None:
+                    raise prediction.error
+                found.append(answer_of(prediction.scores))
+            return found
+
+        return answers

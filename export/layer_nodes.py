@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.config import Config, ConvConfig, LRNConfig
-from alexnet.geometry import Layer, groups
+from alexnet.geometry import Layer
 from export.choices import GraphChoices
 from export.fast_lrn import add_fast_lrn
 from export.lrn import add_lrn
@@ -45,6 +45,8 @@ class Part:
     """Behind the layer's name in those of its nodes: "" or "_top", "_bottom", "_left", "_right"."""
     rows: Reach
     columns: Reach
+    lying: bool = False
+    """Whether the maps are transposed: what are rows in the photo are columns there."""
 
 
 def layer_of(node: str) -> str | None:
@@ -121,22 +123,38 @@ def _add_conv(graph: Graph, layer: Layer, source: str, *, name: str, part: Part 
         "pads": pads_of(conv, part),
     }
     weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
-    split = groups(graph.config.network, conv)
+    constants = {weight: graph.weights[weight], bias: graph.weights[bias]}
+    if part is not None and part.lying:
+        lying = graph.weights[weight].transpose(0, 1, WIDTH, HEIGHT)
+        constants = {f"{weight}.lying": lying, bias: graph.weights[bias]}
+    return add_columns(graph, source, constants, name=name, split=layer.groups, **attributes)
+
+
+def add_columns(
+    graph: Graph,
+    source: str,
+    constants: Mapping[str, NDArray[np.float32]],
+    *,
+    name: str,
+    split: int,
+    **attributes: list[int],
+) -> str:
+    """A convolution by weights and perhaps biases, whose `split` columns are as the choice is."""
+    nodes = graph.nodes
     if split == 1 or graph.choices.columns == "grouped":
-        inputs = [source, graph.weight(weight), graph.weight(bias)]
-        return graph.nodes.add("Conv", inputs, name=name, **attributes, group=split)
+        inputs = [source, *(nodes.constant(of, values) for of, values in constants.items())]
+        return nodes.add("Conv", inputs, name=name, **attributes, group=split)
     columns = [f"{name}_column{number}" for number in range(1, split + 1)]
-    sources = graph.nodes.split(
+    sources = nodes.split(
         source, name=f"{name}_columns", outputs=[f"{column}_in" for column in columns], axis=1
     )
     for number, (column, read) in enumerate(zip(columns, sources, strict=True), 1):
-        constants = [
-            graph.nodes.constant(f"{of}.column{number}", part_of)
-            for of in (weight, bias)
-            for part_of in [np.split(graph.weights[of], split)[number - 1]]
+        parts = [
+            nodes.constant(f"{of}.column{number}", np.split(values, split)[number - 1])
+            for of, values in constants.items()
         ]
-        graph.nodes.add("Conv", [read, *constants], name=column, **attributes)
-    return graph.nodes.add("Concat", columns, name=name, axis=1)
+        nodes.add("Conv", [read, *parts], name=column, **attributes)
+    return nodes.add("Concat", columns, name=name, axis=1)
 
 
 def _add_pool(

@@ -88,6 +88,10 @@ class Nodes:
         first = -np.iinfo(np.int64).max
         return self.slice(source, name=name, starts=[-1], ends=[first], axes=[axis], step=-1)
 
+    def transposed(self, source: str, *, name: str) -> str:
+        """Append a Transpose of maps (N, C, H, W): rows become columns."""
+        return self.add("Transpose", [source], name=name, perm=[0, 1, WIDTH, HEIGHT])
+
     def reshape(self, source: str, *, name: str, shape: Sequence[int]) -> str:
         """Append a Reshape to a constant shape, in which -1 is the batch's part."""
         return self.add("Reshape", [source, self.constant(f"{name}.shape", shape)], name=name)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     type=click.Choice(get_args(Target)),
     default="portable",
     show_default=True,
-    help="The runtime that is to run it, by which the next three options go; answers are the same "
+    help="The runtime that is to run it, by which the next four options go; answers are the same "
     "but for rounding. A portable graph has one node for each layer.",
 )
 @click.option(
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
 @click.option(
     "--lrn",
     type=click.Choice(["standard", "fast"]),
-    show_default="fast for onnxruntime, and for openvino where windows stop at columns",
+    show_default="fast for onnxruntime, for openvino where windows stop at columns, and for "
+    "windows of an even number of maps",
     help="Normalise by ONNX's operator, or by convolutions and square roots.",
 )
 @click.option(
@@ -62,6 +63,12 @@ if TYPE_CHECKING:
     type=click.Choice(["grouped", "split"]),
     show_default="split for openvino in int8",
     help="Write two columns as one convolution of two groups, or as two.",
+)
+@click.option(
+    "--convolutions",
+    type=click.Choice(["direct", "winograd"]),
+    show_default="winograd for onnxruntime and openvino, with ten views, many maps and fp32",
+    help="Write a convolution of 3x3 kernels as one, or by Winograd's smaller ones.",
 )
 @precision_options.precision
 @precision_options.calibrate
@@ -76,6 +83,7 @@ def onnx(
     share: bool | None,
     lrn: Literal["standard", "fast"] | None,
     columns: Literal["grouped", "split"] | None,
+    convolutions: Literal["direct", "winograd"] | None,
     precision: Precision | None,
     calibrate: Path | None,
     method: Literal["percentile", "entropy", "nncf"] | None,
@@ -107,13 +115,24 @@ def onnx(
         raise AlexNetError("One view has none to share with: take --views ten, or --no-share.")
     if share and views == "dense":
         raise AlexNetError("The whole photo is one view: take --views ten, or leave out --share.")
+    if convolutions == "winograd" and (views != "ten" or precision not in (None, "fp32")):
+        raise AlexNetError(
+            "Winograd's convolutions are for ten views in fp32: take these, or leave out "
+            "--convolutions."
+        )
     gate.check(precision)
     opened = open_source(
         source,
         views=views,
         features=features,
         choose=lambda config: choices_for(
-            target, config, precision=precision, share=share, lrn=lrn, columns=columns
+            target,
+            config,
+            precision=precision,
+            share=share,
+            lrn=lrn,
+            columns=columns,
+            convolutions=convolutions,
         ),
     )
     model = opened.in_precision(precision, calibrate=calibrate, method=method)

@@ -3,7 +3,8 @@
 `export.sharing` says how far that goes. Each stage, a convolution and its steps, runs on the whole
 photo under the layers' own names (`conv1`, `relu1`, ...) and again on strips along those edges of
 the views where they differ: `conv1_top`, `conv1_bottom`, `conv1_left`, `conv1_right`, and so on.
-Strips of the same edge are one batch. Then each view's maps are put together:
+Strips of the same edge are one batch, in which those of left and right edges are transposed. Then
+each view's maps are put together:
 
     ..._of_PLACE_inside    what the view has in common with the whole photo
     ..._of_PLACE_across    the same with the left and right strips at its sides
@@ -101,14 +102,20 @@ class _StageNodes:
         return whole, {place: self._together(place, whole, strips) for place in PLACES}
 
     def _add_layers(
-        self, source: str, *, suffix: str, rows: Sequence[Reach], columns: Sequence[Reach]
+        self,
+        source: str,
+        *,
+        suffix: str,
+        rows: Sequence[Reach],
+        columns: Sequence[Reach],
+        lying: bool = False,
     ) -> str:
         """All layers on a part of the maps."""
         stage = self.stage
         for layer, row, column, extent in zip(
             stage.layers, rows, columns, stage.extents[:-1], strict=True
         ):
-            part = Part(suffix=suffix, rows=row, columns=column)
+            part = Part(suffix=suffix, rows=row, columns=column, lying=lying)
             source = add_layer(self.graph, layer, source, side=extent.side, part=part)
         return source
 
@@ -121,13 +128,18 @@ class _StageNodes:
         if not places:
             return {}
         along, across = stage.reaches(*found[places[0]][edge]), stage.all_of()
-        rows, columns = (along, across) if edge in EDGES[0] else (across, along)
+        reaches = (along[0], across[0]) if edge in EDGES[0] else (across[0], along[0])
         parts = [
-            self._cut(place, name=f"{first}_of_{place}_in", reaches=(rows[0], columns[0]))
-            for place in places
+            self._cut(place, name=f"{first}_of_{place}_in", reaches=reaches) for place in places
         ]
         batch = nodes.add("Concat", parts, name=f"{first}_in", axis=0)
-        strips = self._add_layers(batch, suffix=f"_{edge}", rows=rows, columns=columns)
+        # Kernels run along rows, and are slow on short ones: a strip on its side has long rows.
+        lying = edge in EDGES[1]
+        if lying:
+            batch = nodes.transposed(batch, name=f"{first}_lying")
+        strips = self._add_layers(batch, suffix=f"_{edge}", rows=along, columns=across, lying=lying)
+        if lying:
+            strips = nodes.transposed(strips, name=f"{last}_upright")
         names = [f"{last}_of_{place}" for place in places]
         nodes.split(strips, name=f"{last}_by_place", outputs=names, axis=0)
         return {(place, edge): name for place, name in zip(places, names, strict=True)}

@@ -15,7 +15,7 @@ from alexnet.errors import AlexNetError
 from alexnet.files import sha256_of
 from export.calibration import Method, best_method, calibrated
 from export.calibration_photos import calibration_photos
-from export.choices import PLAIN, GraphChoices
+from export.choices import GraphChoices, choices_for
 from export.graph import onnx_model
 from export.precision import half_precision, set_metadata
 from export.quantize import quantised, quantised_layers
@@ -99,7 +99,7 @@ def open_source(
     *,
     views: Views | None = None,
     features: bool = False,
-    choose: Callable[[Config], GraphChoices] = lambda config: PLAIN,
+    choose: Callable[[Config], GraphChoices] = lambda config: choices_for("portable", config),
 ) -> Source:
     """Read a checkpoint or a graph of ours.
 
@@ -117,7 +117,8 @@ def open_source(
         checkpoint = load_checkpoint(path)
         choices = choose(checkpoint.config)
         plain = onnx_model(checkpoint, views=views or "ten", features=features, choices=choices)
-        lean = onnx_model(checkpoint, views="centre")
+        lean_choices = choices_for("portable", checkpoint.config)
+        lean = onnx_model(checkpoint, views="centre", choices=lean_choices)
         return Source(path=path, sha256=sha256_of(path), plain=plain, lean=lean, choices=choices)
     if path.suffix != ".onnx":
         raise AlexNetError(f"{path} is no checkpoint (.safetensors) and no graph (.onnx).")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
@@ -13,6 +13,9 @@ from alexnet.backends.engine import Flavour, Hardware
 from alexnet.config import Views
 from alexnet.console import Command, log
 from export import precision_options
+
+if TYPE_CHECKING:
+    from export.accuracy import Gate
 
 
 class Profile(click.ParamType[tuple[int, int, int]]):
@@ -70,6 +73,7 @@ class Profile(click.ParamType[tuple[int, int, int]]):
 @click.option("--features", is_flag=True, help="Add the output `features`.")
 @precision_options.calibrate
 @precision_options.method
+@precision_options.validation
 @click.option(
     "--targets",
     metavar="8.6,12.0,...",
@@ -108,11 +112,15 @@ def tensorrt(
     timing_cache: Path | None,
     version_compatible: bool,
     hardware: Hardware,
+    gate: Gate,
 ) -> None:
     """Build SOURCE as a TensorRT engine.
 
     SOURCE is a checkpoint (.safetensors) or an exported graph (.onnx).  [default: (the model that
     ships)]
+
+    Accuracy is that of the graph that the engine is built from, run by ONNX Runtime: an engine runs
+    on its GPU alone. Of bf16, which ONNX Runtime does not compute on CPUs, it can't be measured.
     """
     from alexnet.checkpoint import shipped_model
     from alexnet.errors import AlexNetError
@@ -137,7 +145,15 @@ def tensorrt(
             "An engine is built for photos of one shape, and dense answers are of any: take the "
             "views ten or centre, or ONNX Runtime."
         )
-    facts = write(opened, output, asked, precision=precision, calibrate=calibrate, method=method)
+    facts = write(
+        opened,
+        output,
+        asked,
+        precision=precision,
+        calibrate=calibrate,
+        method=method,
+        gate=gate,
+    )
     size = output.stat().st_size / 1e6
     log(
         f"Wrote {output}: {size:.1f} MB, by {flavour} {facts.tensorrt}, batches of {batch[0]} to "

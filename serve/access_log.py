@@ -95,6 +95,8 @@ class AccessLogMiddleware:
             self._tell(scope, id, time.perf_counter() - started, note, traffic)
 
     def _tell(self, scope: Scope, id: str, seconds: float, note: Note, traffic: _Traffic) -> None:
+        if note.replaced:
+            return
         route = template(scope["path"])
         status = GONE if traffic.gone or traffic.code == "client_gone" else traffic.status or 500
         self._metrics.request(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,8 +30,15 @@ from serve.views_answer import add_views, check_size, check_views
 class Application:
     """The routes, and the model behind them, which is opened when the server starts."""
 
-    def __init__(self, *, observer: Observer | None = None) -> None:
-        """`observer` is told what happens to photos."""
+    def __init__(
+        self, *, observer: Observer | None = None, end: Callable[[], object] | None = None
+    ) -> None:
+        """Take what belongs to the process that this runs in.
+
+        Args:
+            observer: is told what happens to photos.
+            end: ends the process, where a backend that is stuck is a reason to.
+        """
         self.asgi = Starlette(
             routes=[
                 Route("/", self.index),
@@ -43,14 +50,14 @@ class Application:
             ],
             lifespan=self._lifespan,
         )
-        self._observer = observer
+        self._observer, self._end = observer, end
         self._use(Settings())
 
     def _use(self, settings: Settings) -> None:
         self._settings = settings
         self._memory = Memory(settings.max_uploads)
         self._requests = 0
-        self.life = Life(settings, self._observer)
+        self.life = Life(settings, self._observer, end=self._end)
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:

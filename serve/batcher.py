@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from alexnet.backends.base import Backend
 from alexnet.machine import cores
-from alexnet.photo import Photo
+from alexnet.photo import OutOfMemoryError, Photo
 from alexnet.predictor import Prediction, Predictor
 from serve.line import Item, Line
 from serve.observer import Observer, Silent
@@ -28,6 +27,7 @@ from serve.settings import Settings
 
 # Batches in a row that failed, from which on the backend counts as broken.
 _BROKEN = 3
+_NO_MEMORY = "The service has no memory for this photo now: try again later, or send a smaller one."
 _logger = logging.getLogger("alexnet.serve")
 
 
@@ -178,6 +178,10 @@ class Batcher:
         while (item := self._line.next_to_decode()) is not None:
             try:
                 self._decode_one(item)
+            except OutOfMemoryError as error:
+                _logger.error("%s", error)
+                self._line.decoded(item, None)
+                self._tell(self._fail, [item], overloaded(_NO_MEMORY))
             except Exception as error:  # a defect of ours, and this request's alone
                 self._line.decoded(item, None)
                 self._tell(self._fail, [item], error)
@@ -220,8 +224,8 @@ class Batcher:
     ) -> None:
         """Tell each photo's request its answer, or that there is none."""
         found = dict(zip(batch, predictions, strict=True)) if predictions is not None else {}
-        # Numbers may overflow where they have few bits, and what comes of that is no probability.
-        lost = [item for item in batch if item not in found or not _has_numbers(found[item])]
+        # What was decoded has an error only where the network gives no numbers for it.
+        lost = [item for item in batch if item not in found or found[item].error]
         if predictions is not None and lost:
             _logger.error("The backend gave no numbers for %s of %s photos", len(lost), len(batch))
         good = [item for item in batch if item not in lost]
@@ -263,10 +267,6 @@ class Batcher:
         for request in {item.owner for item in items}:
             if not request.future.done():
                 request.future.set_exception(error)
-
-
-def _has_numbers(prediction: Prediction) -> bool:
-    return not math.isnan(prediction.scores[0].probability)
 
 
 def _waited(item: Item[_Request]) -> float:

@@ -1,9 +1,11 @@
-"""Connections that say nothing, or that nobody reads from: ended, as uvicorn by itself never does.
+"""Connections that say nothing or nonsense, or that nobody reads from: refused and ended.
 
 A request that is read or answered has limits of its own (serve/app.py); here is what is before it,
-between two, and after. Without it whoever opens connections and falls silent, or asks for answers
-and does not read them, takes all files or all memory in time, and SIGTERM waits for them for ever.
-And who sends a body in chunks of a few bytes takes the event loop.
+between two, and after. uvicorn by itself does nothing of this: whoever opens connections and falls
+silent, or asks for answers and does not read them, takes all files or all memory in time, and
+SIGTERM waits for them for ever. Who sends a body in chunks of a few bytes takes the event loop. And
+what is no HTTP, or says in two ways where its body ends, gets an answer that the log, the metrics
+and whoever sent it can read.
 """
 
 from __future__ import annotations
@@ -12,9 +14,12 @@ import asyncio
 import functools
 from typing import Any, cast
 
+import h11
 import uvicorn.config
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from serve.note import note_of
+from serve.problems import REFUSED, Problem, malformed_request
 from serve.settings import read_settings
 
 _LOOKS = 4  # in the time that silence may last
@@ -22,6 +27,8 @@ _LOOKS = 4  # in the time that silence may last
 # once, kept all others waiting for a second and more. Of photos each 65536th byte ends a line.
 _MUCH = 16_384
 _SHORTEST = 64
+# What the refusal of a request takes over from it.
+_KNOWN = ("method", "path", "raw_path", "query_string", "headers")
 
 
 @functools.cache
@@ -31,19 +38,64 @@ def limits() -> tuple[float, float]:
     return settings.upload_timeout, settings.timeout
 
 
-class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+class _Parser(h11.Connection):
+    """h11's, which takes no request whose body ends in one place by its length, in another by its
+    chunks: a proxy in front may hold what is between them for another request (RFC 9112, 6.3).
+    """
+
+    def next_event(self) -> Any:
+        """See `h11.Connection`."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = {name for name, _ in event.headers}
+            if {b"content-length", b"transfer-encoding"} <= names:
+                raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding")
+        return event
+
+
+class _Leaving:
+    """A transport that is closed for what we say first, and for what we hear by the client.
+
+    Closed at once while bytes are on their way here it would reset the connection, and the client's
+    system throw away the answer unread.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+
+    def close(self) -> None:
+        """Say no more."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:  # TLS
+            self._transport.close()
+
+
+class Connection(H11Protocol):
     """uvicorn's connection, which is looked at again and again until it is closed.
+
+    Also where httptools is installed, it is uvicorn's in plain Python: what is refused here, and
+    how, was tried with that one.
 
     While no request is under way its client may be silent for `upload_timeout` and take `timeout`
     for the head of the next one, or for the rest of a body that was refused unread; between two
     requests uvicorn's own limit holds as long as nothing comes. Of an answer some part must be
-    taken in every `timeout`. A body in chunks of a few bytes ends the connection.
+    taken in every `timeout`. What can't be read is refused by the application, which finds the
+    problem in the scope (`serve.problems.REFUSED`); what comes after it is thrown away.
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        largest = self.config.h11_max_incomplete_event_size
+        self.conn = _Parser(h11.SERVER) if largest is None else _Parser(h11.SERVER, largest)
+        self._refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        super().connection_made(transport)
         self._wire = cast(asyncio.Transport, transport)
+        super().connection_made(self._wire)
         self._loop = asyncio.get_running_loop()
         self._quiet, self._whole = limits()
         self._heard = self._free = self._taken = self._loop.time()
@@ -52,11 +104,19 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
+        if self._refused:
+            return
         self._heard = self._loop.time()
         if self._asked() and _shredded(data) and self._chunked():
-            self._wire.abort()
+            self._refuse(malformed_request("The body comes in too many chunks of a few bytes."))
         else:
             super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """What came can't be read: uvicorn calls this."""
+        self._refuse(
+            malformed_request("This is no HTTP, or not clear about where the request ends.")
+        )
 
     def on_response_complete(self) -> None:
         """The last part of an answer is handed over: uvicorn calls this."""
@@ -67,6 +127,58 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         """See `asyncio.Protocol`."""
         self._look.cancel()
         super().connection_lost(exc)
+
+    def _refuse(self, problem: Problem) -> None:
+        """Let the application answer with this, and read no more."""
+        self._refused = True
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # it has answered already
+            if self._asked():
+                self.cycle.keep_alive = False
+            else:
+                self.transport.close()
+            return
+        scope = self._no_scope()
+        if self._asked():
+            scope |= {name: self.scope[name] for name in _KNOWN}  # type: ignore[literal-required]
+            note_of(cast(Any, self.cycle.scope)).replaced = True
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        scope[REFUSED] = problem
+        self.cycle = RequestResponseCycle(
+            scope=cast(Any, scope),
+            conn=self.conn,
+            transport=cast(Any, _Leaving(self.transport)),
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            on_response=self.on_response_complete,
+        )
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+        task = self.loop.create_task(self.cycle.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def _no_scope(self) -> dict[str, Any]:
+        """The scope of a request of which nothing is known."""
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "method": "",
+            "root_path": self.root_path,
+            "path": "",
+            "raw_path": b"",
+            "query_string": b"",
+            "headers": [],
+            "state": self.app_state.copy(),
+        }
 
     def _look_at(self) -> None:
         now = self._loop.time()

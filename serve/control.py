@@ -9,18 +9,37 @@ from __future__ import annotations
 import importlib
 import shutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from alexnet.errors import AlexNetError
 
 _SHORT = 60  # of the 108 characters that the address of a socket may have
 
 
+class ControlError(AlexNetError):
+    """A BentoML whose supervisor can't be told where to listen."""
+
+
 def take_no_orders() -> None:
-    """Let the supervisor that this process will start listen in a new folder, closed to others."""
+    """Let the supervisor that this process will start listen in a new folder, closed to others.
+
+    Raises:
+        ControlError: this BentoML makes its supervisor in another way, so that nobody knows where
+            that would listen.
+    """
     try:
         circus: Any = importlib.import_module("bentoml._internal.utils.circus")
-    except ImportError:  # another BentoML, which has it elsewhere
-        return
+        # The function that is called for one looks its class up by this name, when it is called.
+        known = circus.Arbiter and "Arbiter" in circus.create_standalone_arbiter.__code__.co_names
+    except (ImportError, AttributeError):
+        known = False
+    if not known:
+        raise ControlError(
+            f"BentoML {version('bentoml')} may take orders of every user of this machine, and has "
+            "no place where that can be closed: install bentoml==1.4.40, which has."
+        )
 
     class Arbiter(circus.Arbiter):  # type: ignore[misc]
         def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -141,9 +141,12 @@ class FeatureIndex:
         }
 
     def _open(self, path: Path) -> Any:
+        # Opened here: pyarrow takes no name with a byte that is not UTF-8.
+        source = path.open("rb")
         try:
-            file = self._parquet.ParquetFile(path)
+            file = self._parquet.ParquetFile(source)
         except (OSError, ValueError) as error:
+            source.close()
             raise IndexFileError(
                 f"{path} is not a whole Parquet file: neighbours are looked for in what "
                 "`alexnet-label --features -o labels.parquet` wrote."

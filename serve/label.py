@@ -37,7 +37,8 @@ A photo that can't be read keeps its row, with status "error", a code and a
 sentence. The output file appears once it is whole, and then replaces an older one;
 until then its parts lie in FILE.parts/, and --resume goes on after the last of them.
 A folder (-o labels/) keeps the parts, with run.json, which says what was labelled
-with what. Bytes of a file name that are not UTF-8 are written as \\xNN.
+with what. Bytes of a file name that are not UTF-8 are written as \\xNN. Cells of a CSV
+hold what is there, unchanged: a spreadsheet may take one that begins with = for a formula.
 
 `alexnet-label neighbours LABELS PHOTOS` finds photos of a labelling that are nearest to
 others (see its own --help); a folder of that name is given as ./neighbours.

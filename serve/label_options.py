@@ -183,10 +183,10 @@ def labelling(
     format_name: str | None,
     **others: Any,
 ) -> Labelling:
-    """What the values of `label_options` ask for.
+    """What the values of `label_options` ask for, in the command that runs.
 
     Raises:
-        click.UsageError: they do not go together.
+        click.UsageError: they do not go together, or nothing would read one that was given.
     """
     if not photos and manifest is None:
         raise click.UsageError("Missing argument 'PHOTOS...': name photos, or give --manifest.")
@@ -194,12 +194,18 @@ def labelling(
         raise click.UsageError("There is one stdin: - can be given once.")
     if null and "-" not in photos:
         raise click.UsageError("--null is about the list on stdin: give - for PHOTOS.")
+    if manifest is None:
+        options.refuse_unread("path_column", reason="There is no manifest with columns")
     target = _target(output, cast(Format | None, format_name))
     kind = cast(Format, format_name or "csv") if target is None else target.format
-    if kind in EXPORTS and others["naming"] != "alexnet":
-        raise click.UsageError(f"{kind} has columns of its own: leave out --columns.")
-    if target is None and others["resume"]:
-        raise click.UsageError("What went to stdout can't be resumed: give --output.")
+    if kind in EXPORTS:
+        options.refuse_unread(
+            "naming", "top_k", reason=f"{kind} has fields of its own, with one class"
+        )
+    if target is None:
+        if others["resume"]:
+            raise click.UsageError("What went to stdout can't be resumed: give --output.")
+        options.refuse_unread("part_photos", reason="Rows on stdout are not written in parts")
     if others["ray"] is not None:
         _check_ray(target, others["device"])
     return Labelling(
@@ -223,13 +229,19 @@ def _target(output: str, format: Format | None) -> Target | None:
             raise click.UsageError(f"{format} can't be written to stdout: give --output.")
         return None
     path = Path(output)
+    is_folder = output.endswith("/") or path.is_dir()
+    meant = ENDINGS.get(path.suffix.lower())
+    if not is_folder and format is not None and meant not in (None, format):
+        raise click.UsageError(
+            f"The name {output} says {meant}, and --format says {format}: leave one of them out."
+        )
     if format == "fiftyone":
         if not path.name:
             raise click.UsageError(f"{output} is no name for a new folder.")
         return Target(path=path, format=format, keeps_parts=False)
-    if output.endswith("/") or path.is_dir():
+    if is_folder:
         return Target(path=path, format=format or "csv", keeps_parts=True)
-    kind = format or ENDINGS.get(path.suffix.lower())
+    kind = format or meant
     if kind is None:
         raise click.UsageError(
             f"{output} does not say its format: end it in {', '.join(ENDINGS)}, or in / for a "

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
-from alexnet.backends import open_backend, warm_up
+from alexnet.backends import BackendError, open_backend, warm_up
 from alexnet.console import log, progress
 from alexnet.errors import AlexNetError
 from alexnet.machine import share_cores
-from alexnet.predictor import Predictor
+from alexnet.photo import Photo, PhotoError
+from alexnet.photo_error import needing_memory
+from alexnet.predictor import Prediction, Predictor
 from serve.formats import check_schema
 from serve.pipeline import Answers, Labelled
 from serve.reading import Place, items
@@ -28,7 +30,11 @@ class Labeller(Protocol):
     """What run.json says of where the work is done, besides this machine."""
 
     def label(self, entries: Iterable[str], start: Place) -> Generator[Labelled]:
-        """The rows of the photos of a listing from `start` on, in order; to be closed."""
+        """The rows of the photos of a listing from `start` on, in order; to be closed.
+
+        Raises:
+            AlexNetError: memory is short, or the backend or the cluster fails.
+        """
         ...
 
 
@@ -44,10 +50,27 @@ class LocalLabeller:
     def label(self, entries: Iterable[str], start: Place) -> Generator[Labelled]:
         """See `Labeller`."""
         source = items(entries, start=start, readers=self._readers)
-        with closing(Answers(source, self._predictor, self.rows, readers=self._readers)) as answers:
+        answers = Answers(source, self._predictor, self.rows, readers=self._readers)
+        with needing_memory(), closing(answers):
             for item, prediction in answers:
                 row = self.rows.row(item.path, prediction)
                 yield Labelled(row, prediction.error is not None, item.next)
+
+
+class _Predictor(Predictor):
+    """One whose backend may fail: a sentence ends the run then, and its parts are kept."""
+
+    def run(self, loaded: Sequence[Photo | PhotoError], **options: Any) -> list[Prediction]:
+        """See `Predictor.run`."""
+        try:
+            return super().run(loaded, **options)
+        except (AlexNetError, MemoryError):
+            raise
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            raise BackendError(
+                f"{self.backend.name} failed with a batch of {len(loaded)} photos: {reason}."
+            ) from error
 
 
 @contextmanager
@@ -94,7 +117,7 @@ def open_local_labeller(
             mode=task.mode,
             explain=explain,
         )
-        predictor = Predictor(
+        predictor = _Predictor(
             backend,
             decoders=task.decoders,
             batch=task.batch,

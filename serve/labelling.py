@@ -15,8 +15,8 @@ from serve.inputs import entries
 from serve.labeller import Labeller, open_labeller
 from serve.parquet import check_parquet
 from serve.parts import Run
-from serve.pipeline import Note
-from serve.reading import START
+from serve.pipeline import Extent, Note
+from serve.reading import START, Place
 from serve.records import RowMaker
 from serve.run_folder import open_run
 from serve.shards import is_shard
@@ -80,13 +80,14 @@ def _part_rows(task: Labelling, batch: int) -> int:
 
 
 def _write_parts(run: Run, labeller: Labeller, *, part_rows: int) -> None:
-    done = run.progress
-    total = None if run.state["shards"] else run.state["entries"] - done.photos
+    done, files = run.progress, run.state["entries"]
+    extent = _extent(run, done.next) if run.state["shards"] else None
+    total = files - done.photos if extent is None else None
     with (
         progress("Labelling", total=total, unit="photos") as bar,
         closing(labeller.label(run.entries(), done.next)) as labelled,
     ):
-        note = Note(bar, failed=done.failed, files=run.state["entries"] if total is None else None)
+        note = Note(bar, failed=done.failed, files=files, extent=extent)
         while True:
             part = islice(labelled, part_rows)
             first = next(part, None)
@@ -101,15 +102,23 @@ def _write_parts(run: Run, labeller: Labeller, *, part_rows: int) -> None:
             run.count(photos=photos, failed=note.failed - failed, next=place)
 
 
+def _extent(run: Run, start: Place) -> Extent:
+    """What is left of the run's listing."""
+    shards = run.state["shards"] - sum(map(is_shard, islice(run.entries(), start[0])))
+    photos = run.state["entries"] - start[0] - shards
+    return Extent(photos=photos, shards=shards, start=start)
+
+
 def _label_to_stdout(task: Labelling) -> Outcome:
-    total, shards = None, 0
+    files = shards = 0
     if task.inputs.are_countable:
         with progress("Listing photos", total=None, unit="photos") as bar:
-            total = 0
             for entry in entries(task.inputs):
-                total, shards = total + 1, shards + is_shard(entry)
+                files, shards = files + 1, shards + is_shard(entry)
                 bar.advance()
-        total = None if shards else total  # nobody knows how many photos a shard holds
+    # Nobody knows how many photos a shard holds.
+    extent = Extent(photos=files - shards, shards=shards) if shards else None
+    total = None if shards else files or None
     photos = 0
     with open_labeller(task) as labeller:
         start = time.perf_counter()
@@ -118,7 +127,7 @@ def _label_to_stdout(task: Labelling) -> Outcome:
             progress("Labelling", total=total, unit="photos") as bar,
             closing(labeller.label(entries(task.inputs), START)) as labelled,
         ):
-            note = Note(bar)
+            note = Note(bar, files=files, extent=extent)
             for photo in labelled:
                 write(photo.row)
                 photos += 1

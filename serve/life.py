@@ -20,15 +20,26 @@ from serve.settings import Settings
 _PAUSE = 5.0
 # How many times `timeout` a batch may take before the process counts as dead.
 _STUCK = 2.0
+# Seconds for which it is dead before it ends, so that whoever asks /livez may be first.
+_DEAD = 5.0
+_LOOK = 1.0
 _logger = logging.getLogger("alexnet.serve")
 
 
 class Life:
     """A model with its batcher while there is one, and what the probes say of it."""
 
-    def __init__(self, settings: Settings, observer: Observer | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        observer: Observer | None,
+        *,
+        end: Callable[[], object] | None = None,
+    ) -> None:
+        """`end` ends the process; without it nothing is done about a backend that is stuck."""
         self._settings = settings
         self._observer = observer
+        self._end = end
         self._model: ServedModel | None = None
         self._batcher: Batcher | None = None
         self._ending = Ending()
@@ -88,16 +99,28 @@ class Life:
             idle: whether all accepted requests are answered, so that SIGTERM may end the server.
         """
         model = self._open()
-        opening = asyncio.create_task(self._open_later()) if model is None else None
-        if model is not None:
+        tasks = []
+        if self._end is not None:
+            tasks.append(asyncio.create_task(self._end_once_dead(self._end)))
+        if model is None:
+            tasks.append(asyncio.create_task(self._open_later()))
+        else:
             self._take(model)
         try:
             with self._ending.on_signal(idle):
                 yield
         finally:
-            if opening is not None:
-                opening.cancel()
+            for task in tasks:
+                task.cancel()
             self._close()
+
+    async def _end_once_dead(self, end: Callable[[], object]) -> None:
+        # Nothing but a new process gets rid of a thread that does not come back.
+        dead = _STUCK * self._settings.timeout + _DEAD
+        while self._batcher is None or not self._batcher.stuck(dead):
+            await asyncio.sleep(_LOOK)
+        _logger.critical("A batch has kept the backend busy for %g s: this worker ends", dead)
+        end()
 
     def _open(self) -> ServedModel | None:
         # service.py tried it when the service started, so it has gone since, or there is too little

@@ -60,7 +60,8 @@ class Line(Generic[Owner]):
     @property
     def waiting(self) -> int:
         """Photos in the line, with those that are in a decoder."""
-        return len(self._arrived) + self._decoding + len(self._decoded)
+        with self._to_decode:  # a photo that moves on meanwhile would count twice, or not at all
+            return len(self._arrived) + self._decoding + len(self._decoded)
 
     def put(self, items: Sequence[Item[Owner]]) -> None:
         """Let these wait behind all others."""

@@ -20,7 +20,7 @@ from alexnet.errors import AlexNetError
 from alexnet.machine import versions
 from alexnet.predictor import Predictor
 from alexnet.settings import to_dict
-from serve.settings import Settings, read_settings
+from serve.settings import Settings, read_settings, shown
 from serve.views_answer import can_tell_views
 
 
@@ -88,6 +88,7 @@ class ServedModel:
                 "upload_seconds": settings.upload_timeout,
                 "queue_photos": settings.queue,
             },
+            "settings": shown(settings),
             "versions": versions(
                 "bentoml", "pillow", self.backend.name, f"{self.backend.name}-gpu"
             ),

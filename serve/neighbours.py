@@ -22,6 +22,7 @@ from serve.inputs import Inputs, entries
 from serve.labeller import open_local_labeller
 from serve.nearest import Nearest
 from serve.reading import START
+from serve.records import one_line
 from serve.task import Labelling
 
 
@@ -112,7 +113,8 @@ def photo_queries(index: FeatureIndex, photos: Sequence[str], runner: Runner) ->
             row = photo.row
             features = row["features"]
             if not isinstance(features, np.ndarray):
-                raise QueryError(f"The query {row['path']} has no features: {row['error_message']}")
+                name, reason = one_line(str(row["path"])), one_line(str(row["error_message"]))
+                raise QueryError(f"The query {name} has no features: {reason}")
             queries.append(Query(str(row["path"]), str(row["label"]), None, features))
     return queries
 

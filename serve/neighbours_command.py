@@ -118,11 +118,18 @@ def main(
     """See HELP."""
     from serve.feature_index import FeatureIndex
     from serve.neighbours import Runner, find, photo_queries, row_queries
+    from serve.records import one_line
     from serve.sheet import write_sheet
 
     photos = (*query, *queries)
     if not photos and not query_rows:
         raise click.UsageError("There is nothing to look for: name photos, or give --query-rows.")
+    if not photos:
+        options.refuse_unread(
+            *runner, reason="Rows of the index have their features, and no model runs"
+        )
+    if output is None:
+        options.refuse_unread("folder", reason="Photos are opened for a sheet (--output) only")
     index = FeatureIndex(labels)
     asked = photo_queries(index, photos, Runner(**runner)) if photos else []
     asked += row_queries(index, query_rows) if query_rows else []
@@ -131,7 +138,7 @@ def main(
         click.echo(json.dumps({"rows": index.rows, "queries": list(map(_plain, answers))}))
     else:
         rows = [
-            (answer.query.path, rank, near.path, f"{near.distance:.3f}")
+            (one_line(answer.query.path), rank, one_line(near.path), f"{near.distance:.3f}")
             for answer in answers
             for rank, near in enumerate(answer.neighbours, 1)
         ]

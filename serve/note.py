@@ -21,6 +21,8 @@ class Note:
     """For each photo `answered`, or the code of what is wrong with it."""
     seconds: dict[str, float] = field(default_factory=dict)
     """By stage: decode, wait, run."""
+    replaced: bool = False
+    """Another answer was given to it (serve/connection.py), and that one is told of."""
 
 
 def note_of(scope: Scope) -> Note:

@@ -25,6 +25,7 @@ PROBLEMS: dict[int, dict[str, str]] = {
         "unknown_field": "The form has a field that there is not.",
         "no_photo": "The form has no photo.",
         "client_gone": "The request breaks off.",
+        "malformed_request": "It is no HTTP, or not clear about where it ends.",
         "bad_request": "The request makes no sense.",
     },
     401: {
@@ -83,9 +84,14 @@ _HEADERS: dict[int, dict[str, Any]] = {
 
 def document(settings: Settings) -> dict[str, Any]:
     """The OpenAPI 3.1 document of a service with these settings, as JSON values."""
+    paths = _paths(settings)
+    operations = [operation for methods in paths.values() for operation in methods.values()]
+    named = {int(status) for operation in operations for status in operation["responses"]}
     components: dict[str, Any] = {
         "schemas": SCHEMAS,
-        "responses": {f"Problem{status}": _problem(status) for status in PROBLEMS},
+        "responses": {
+            f"Problem{status}": _problem(status) for status in PROBLEMS if status in named
+        },
     }
     if settings.keys is not None:
         components["securitySchemes"] = {
@@ -102,7 +108,7 @@ def document(settings: Settings) -> dict[str, Any]:
             f"{', '.join(FORMATS)}, of {settings.max_pixels} pixels at most.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": _paths(settings),
+        "paths": paths,
         "components": components,
     }
 

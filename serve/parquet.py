@@ -43,7 +43,11 @@ def open_parquet(path: Path, schema: Schema) -> Iterator[Write]:
     together = _LONG_ROWS if "reals" in schema.values() else _ROWS
     waiting: list[Row] = []
 
-    with parquet.ParquetWriter(path, columns, compression="zstd") as file:
+    # Of a file that is open: pyarrow takes no name with a byte that is not UTF-8.
+    with (
+        path.open("wb") as target,
+        parquet.ParquetWriter(target, columns, compression="zstd") as file,
+    ):
 
         def flush() -> None:
             arrays = [
@@ -65,8 +69,13 @@ def open_parquet(path: Path, schema: Schema) -> Iterator[Write]:
 def join_parquet(parts: Sequence[Path], target: Path) -> None:
     """Write the rows of several files of the same columns to a new one, group by group."""
     parquet: Any = optional_import("pyarrow.parquet", extra="parquet")
-    with parquet.ParquetWriter(target, parquet.read_schema(parts[0]), compression="zstd") as file:
+    with parts[0].open("rb") as first:
+        columns = parquet.read_schema(first)
+    with (
+        target.open("wb") as whole,
+        parquet.ParquetWriter(whole, columns, compression="zstd") as file,
+    ):
         for part in parts:
-            with parquet.ParquetFile(part) as source:
+            with part.open("rb") as one, parquet.ParquetFile(one) as source:
                 for group in range(source.num_row_groups):
                     file.write_table(source.read_row_group(group))

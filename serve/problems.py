@@ -11,6 +11,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MEDIA_TYPE = "application/problem+json"
+REFUSED = "alexnet.refused"
+"""In the scope of a request that can't be read (serve/connection.py): the `Problem` it gets."""
 _KEPT = (b"allow", b"retry-after", b"connection")
 # Starlette's answer where an address has a slash too many: go by http, whatever the proxy in front
 # speaks, to whatever host the request names. A client would go there with its photos and its key.
@@ -83,6 +85,11 @@ def upload_too_slow(seconds: float) -> Problem:
     return Problem(408, "upload_timeout", detail, headers={"Connection": "close"})
 
 
+def malformed_request(detail: str) -> Problem:
+    """What came is no request, or not clear about where it ends."""
+    return Problem(400, "malformed_request", detail, headers={"Connection": "close"})
+
+
 def client_gone() -> Problem:
     """The connection broke, so that nobody will read this."""
     return Problem(400, "client_gone", "The request breaks off.", headers={"Connection": "close"})
@@ -137,6 +144,10 @@ class ProblemMiddleware:
         """As any ASGI application."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        refusal: Problem | None = scope.get(REFUSED)
+        if refusal is not None:
+            await refusal.response()(scope, receive, send)
             return
         answer = _Answer(scope, receive, send)
         try:

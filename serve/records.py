@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,7 @@ Schema = dict[str, Kind]
 Value = str | int | float | npt.NDArray[np.float32] | None
 Row = dict[str, Value]
 """Column to value; None is an empty CSV cell, a JSON null, and a null in Parquet."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,3 +155,8 @@ def six_digits(value: float) -> float:
 def readable(text: str) -> str:
     r"""`text` as valid UTF-8: a byte of a file name that is none is written as `\xNN`."""
     return os.fsencode(text).decode("utf-8", errors="backslashreplace")
+
+
+def one_line(text: str) -> str:
+    r"""`text` in one line for people: `readable`, and characters that control as `\n`, `\x1b`."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), readable(text))

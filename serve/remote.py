@@ -147,6 +147,8 @@ def open_url(url: str) -> IO[bytes]:
 
 def unreadable(name: str, error: Exception) -> PhotoError:
     """The sentence for whatever went wrong while `name` was read."""
+    if isinstance(error, MemoryError):
+        raise error  # the fault is not the file's
     cause = error.__cause__ if _web(name) else None
     if isinstance(error, FileNotFoundError) and isinstance(cause, Exception):
         # fsspec takes whatever a web server does for "not found".

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -44,26 +45,28 @@ def _check(_: click.Context, option: click.Parameter, text: str | None) -> str |
         value = SETTINGS[str(option.name)].parse(text)
     except ValueError as error:
         raise click.BadParameter(f"{text!r}; it must be {error}.") from error
-    # The workers may start in another folder.
-    return str(value) if option.name == "model" else text
+    return str(value) if isinstance(value, Path) else text
 
 
 @click.command(cls=Command, help=HELP)
 @click.version_option(package_name="alexnet")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port."
-)
 @_options
-def main(host: str, port: int, **options: str | None) -> None:
+def main(**options: str | None) -> None:
     """See `HELP`."""
     given = {variable(name): text for name, text in options.items() if text is not None}
     os.environ.update(given)
-    read_settings()
+    settings = read_settings()
+    for path in ("model", "keys"):
+        if getattr(settings, path) is not None:
+            os.environ[variable(path)] = str(getattr(settings, path))
     off_by_default()
     choose_home()
+    # Python and BentoML look for code in the folder that they start in, and whatever lies in the
+    # one where somebody calls this command is none of ours.
+    os.chdir(Path(__file__).parents[1])
     command = [sys.executable, "-m", "bentoml", "serve", "serve.service:AlexNet"]
-    os.execv(sys.executable, [*command, "--host", host, "--port", str(port)])
+    address = ["--host", settings.host, "--port", str(settings.port)]
+    os.execv(sys.executable, [*command, *address])
 
 
 if __name__ == "__main__":

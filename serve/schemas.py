@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from alexnet.container import FORMATS
+from serve.settings import SETTINGS
 
 MOST_CLASSES = 999_999_999
 """The largest `top_k` that is read (serve/uploads.py)."""
@@ -126,6 +127,16 @@ SCHEMAS: dict[str, Any] = {
                     "queue_photos": _COUNT,
                 }
             ),
+            "settings": {
+                "type": "object",
+                "required": list(SETTINGS),
+                "additionalProperties": {
+                    "type": ["string", "number", "boolean", "array", "null"],
+                    "items": _TEXT,
+                },
+                "description": "Every setting by its name, in the unit in which it is given; of "
+                "the model's file there is the name, of the keys' whether there is one.",
+            },
             "versions": {"type": "object", "additionalProperties": _TEXT},
         }
     ),

@@ -6,6 +6,7 @@ model is opened in the workers only.
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
+import click
 from bentoml.exceptions import BentoMLException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,17 +31,33 @@ from serve.keys import KeysMiddleware, check_keys
 from serve.metrics import Metrics
 from serve.paths import METRICS
 from serve.problems import ProblemMiddleware
-from serve.settings import read_settings
+from serve.settings import EnvironmentVariableError, Settings, read_settings, variable
 from serve.telemetry import OFF, off_by_default
 
 # Open files of a worker, nearly all of them connections.
 _CONNECTIONS = 65_536
 
+
+def _end_worker() -> None:
+    """End this process; BentoML's supervisor starts another, or in a container ends with it."""
+    logging.shutdown()
+    os._exit(os.EX_SOFTWARE)  # sys.exit and SIGTERM would wait for the thread that is stuck
+
+
 off_by_default()
 watch_connections()
 metrics = Metrics()
-application = Application(observer=metrics)
+application = Application(observer=metrics, end=_end_worker)
 application.asgi.routes.append(Route(METRICS, metrics.show))
+
+
+def _listening() -> dict[str, Any]:
+    """Where the service listens, unless BentoML's own options say otherwise."""
+    try:
+        settings = read_settings()
+    except EnvironmentVariableError:  # `check_settings` says so, where a service is started
+        settings = Settings()
+    return {"host": settings.host, "port": settings.port}
 
 
 class Photos(bentoml.IODescriptor):  # type: ignore[misc]
@@ -68,7 +86,7 @@ class Answer(bentoml.IODescriptor):  # type: ignore[misc]
     name="alexnet",
     workers=1,
     envs=[{"name": name, "value": value} for name, value in OFF.items()],
-    http={"host": "127.0.0.1", "port": 3000},
+    http=_listening(),
     # Ours are in serve/access_log.py and serve/metrics.py.
     logging={"access": {"enabled": False}},
     metrics={"enabled": False},
@@ -86,10 +104,10 @@ class AlexNet:
         try:
             settings = read_settings()
             check_keys(settings)
+            take_no_orders()
         except AlexNetError as error:
             raise BentoMLException(str(error)) from error
         _allow_connections()
-        take_no_orders()
         if settings.model is not None:
             # Workers start in another folder when a built bento is served.
             os.environ["ALEXNET_MODEL"] = str(settings.model)
@@ -110,6 +128,7 @@ class AlexNet:
             )
         if trial.returncode != 0:
             raise BentoMLException((trial.stdout or trial.stderr).strip())
+        _note_options()
 
     async def __is_ready__(self) -> bool:
         """What GET /readyz says."""
@@ -123,6 +142,14 @@ class AlexNet:
     async def classify(self, image: list[Path], top_k: int = 5) -> Response:
         """The most probable classes of each photo: POST /v1/classify for BentoML's own clients."""
         return await application.classify(AlexNet.context.request)  # type: ignore[attr-defined]
+
+
+def _note_options() -> None:
+    """Let workers know where `bentoml serve` was told to listen: GET /v1/model shows it."""
+    command = click.get_current_context(silent=True)
+    for name in ("host", "port"):
+        if command is not None and command.params.get(name):
+            os.environ[variable(name)] = str(command.params[name])
 
 
 def _allow_connections() -> None:

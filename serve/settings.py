@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -29,6 +30,8 @@ _OTHERS = ("ALEXNET_TRACEBACK", "ALEXNET_CI", "ALEXNET_GPU", "ALEXNET_CACHE")
 # What Kubernetes and Docker tell of services whose names are alexnet or begin with alexnet-:
 # ALEXNET_SERVICE_HOST, ALEXNET_PORT, ALEXNET_PORT_3000_TCP_ADDR, ALEXNET_API_SERVICE_PORT_HTTP.
 _INJECTED = re.compile(r"ALEXNET_(\w+_)?(PORT|SERVICE_HOST|SERVICE_PORT)(_\w+)?")
+# The first of them that is a setting, too, tells itself apart: tcp://10.0.0.11:3000.
+_LINK = re.compile(r"(tcp|udp|sctp)://.*")
 
 
 class EnvironmentVariableError(AlexNetError):
@@ -69,6 +72,19 @@ def _one_of(*choices: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("an IP address such as 127.0.0.1, 0.0.0.0 or ::") from None
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 2**16:
+        raise ValueError("a port, 1 to 65535")
+    return int(text)
 
 
 def _path(text: str) -> Path:
@@ -114,6 +130,8 @@ class Settings:
     cors_origins: tuple[str, ...] | None = None
     hosts: tuple[str, ...] | None = None
     log: str = "auto"
+    host: str = "127.0.0.1"
+    port: int = 3000
 
 
 @dataclass(frozen=True)
@@ -165,6 +183,8 @@ SETTINGS = {
         _one_of("auto", "json", "plain", "off"),
         "Lines about requests on stderr; auto: plain on a terminal, JSON elsewhere.",
     ),
+    "host": Setting(_address, "Address to listen on."),
+    "port": Setting(_port, "Port to listen on."),
 }
 """Every field of `Settings` by its name."""
 
@@ -184,7 +204,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     _check_names(environment)
     values: dict[str, Any] = {}
     for name, setting in SETTINGS.items():
-        if text := environment.get(variable(name), "").strip():
+        text = environment.get(variable(name), "").strip()
+        if text and not (name == "port" and _LINK.fullmatch(text)):
             try:
                 values[name] = setting.parse(text)
             except ValueError as error:
@@ -192,6 +213,19 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
                     f"{variable(name)} is {text!r}, and must be {error}."
                 ) from error
     return Settings(**values)
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """Every setting as a JSON value, in the unit in which it is given, for whoever may ask.
+
+    Where files of this machine lie is nobody's business: of the model's there is the name, of the
+    keys' only whether there is one.
+    """
+    values = {name: getattr(settings, name) for name in SETTINGS}
+    values["model"] = settings.model and settings.model.stem
+    values["keys"] = settings.keys is not None
+    values["wait"] = 1000 * settings.wait
+    return values
 
 
 def _check_names(environment: Mapping[str, str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from serve.neighbours import Answer
+from serve.records import one_line
 
 _STYLE = """
 :root {
@@ -71,13 +72,13 @@ def page(
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Nearest photos in {escape(name)}</title>
+<title>Nearest photos in {_shown(name)}</title>
 <style>{_STYLE}</style>
 </head>
 <body>
 <main>
 <h1>Nearest photos</h1>
-<p>Each query and the photos of {escape(name)} ({rows:,} rows) whose fc7 features are nearest to
+<p>Each query and the photos of {_shown(name)} ({rows:,} rows) whose fc7 features are nearest to
 its own, by Euclidean distance.</p>
 {sections}
 </main>
@@ -93,22 +94,26 @@ def _section(answer: Answer, pictures: Sequence[bytes | None]) -> str:
         for one, picture in zip(answer.neighbours, pictures[1:], strict=True)
     )
     return (
-        f'<section aria-label="Query {escape(query.path)}">\n'
+        f'<section aria-label="Query {_shown(query.path)}">\n'
         f"{_figure(query.path, query.label, pictures[0])}\n<ol>\n{near}\n</ol>\n</section>"
     )
 
 
 def _figure(path: str, label: str, picture: bytes | None, *, distance: float | None = None) -> str:
     if picture is None:
-        shown = f'<div class="gone">{escape(path)}</div>'
+        shown = f'<div class="gone">{_shown(path)}</div>'
     else:
         data = base64.b64encode(picture).decode()
-        shown = f'<img src="data:image/jpeg;base64,{data}" alt="{escape(path)}">'
+        shown = f'<img src="data:image/jpeg;base64,{data}" alt="{_shown(path)}">'
     last = path.rsplit("/", 1)[-1]
-    lines = [f'<span class="path" title="{escape(path)}">{escape(last)}</span>']
+    lines = [f'<span class="path" title="{_shown(path)}">{_shown(last)}</span>']
     if label:
-        lines.insert(0, f'<span title="{escape(label)}">{escape(label)}</span>')
+        lines.insert(0, f'<span title="{_shown(label)}">{_shown(label)}</span>')
     if distance is not None:
         lines.append(f'<span class="distance">{distance:.2f}</span>')
     kind = ' class="query"' if distance is None else ""
     return f"<figure{kind}>{shown}<figcaption>{''.join(lines)}</figcaption></figure>"
+
+
+def _shown(text: str) -> str:
+    return escape(one_line(text))

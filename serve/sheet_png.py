@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from alexnet.errors import AlexNetError
 from serve.neighbours import Answer
+from serve.records import one_line
 
 _TILE, _GAP, _CAPTION, _EDGE = 160, 16, 46, 3
 _PAPER, _INK, _QUIET, _GONE, _ACCENT = "#ffffff", "#1d1e21", "#5b5e66", "#d9d9d6", "#2f5bd0"
@@ -45,7 +46,7 @@ def draw(
             if not column:
                 box = (left - _EDGE, top - _EDGE, left + _TILE + _EDGE - 1, top + _TILE + _EDGE - 1)
                 pen.rectangle(box, outline=_ACCENT, width=_EDGE)
-            text = _fitting(pen, label or path.rsplit("/", 1)[-1], font)
+            text = _fitting(pen, one_line(label or path.rsplit("/", 1)[-1]), font)
             pen.text((left, top + _TILE + 6), text, fill=_INK, font=font)
             pen.text((left, top + _TILE + 24), below, fill=_QUIET, font=font)
     return sheet
@@ -61,7 +62,7 @@ def _gone(
     left, top = corner
     pen.rectangle((left, top, left + _TILE - 1, top + _TILE - 1), fill=_GONE)
     lines: list[str] = []
-    rest = path
+    rest = one_line(path)
     while rest and len(lines) < 8:
         line = rest
         while pen.textlength(line, font=font) > _TILE - 16:

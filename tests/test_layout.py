@@ -32,7 +32,7 @@ ORDER = (
     ("checkpoint",),
     ("fresh",),
     ("backends",),
-    ("predictor",),
+    ("read_ahead", "predictor"),
 )
 NEEDED = {"torch", "numpy", "PIL", "safetensors"}
 # Triton's language, imported when one of them runs.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +21,10 @@ from train.metrics import Ties, cross_entropy, top_k_correct
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Photos (N, S, S, 3) -> probabilities (N, classes)."""
+Batch = tuple[NDArray[np.int64], NDArray[np.uint8]]
+"""Photos' places in their split, and the photos."""
 Work = Callable[[NDArray[np.int64], NDArray[np.uint8]], None]
-"""Takes photos' places in their split, and the photos."""
+"""Takes a batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,9 +132,30 @@ def each_batch(
     chunks = [mine[start : start + batch] for start in range(0, len(mine), batch)]
     bar = progress(description, total=len(mine), unit="photos", shown=mesh.first)
     with mesh.agreed(), bar as shown, ThreadPoolExecutor(1, "ahead") as pool:
-        for chunk, photos in zip(chunks, ahead(split.photos, chunks, pool=pool), strict=True):
+        decoded = zip(chunks, ahead(split.photos, chunks, pool=pool), strict=True)
+        for chunk, photos in _as_columns(decoded, mesh):
             work(chunk, photos)
             shown.advance(len(chunk))
+
+
+def _as_columns(batches: Iterator[Batch], mesh: Mesh) -> Iterator[Batch]:
+    """The batches for as long as every column of this process's network has its own.
+
+    Columns that are apart exchange maps while they work on a batch: one that could not decode its
+    photos would be waited for there. The others leave with it, and `Mesh.agreed` tells them why.
+    """
+    while True:
+        batch, error = None, None
+        try:
+            batch = next(batches, None)
+        except (AlexNetError, OSError) as caught:
+            error = caught
+        lost = mesh.any_column(error is not None)
+        if error is not None:
+            raise error
+        if lost or batch is None:
+            return
+        yield batch
 
 
 def judge(

@@ -70,6 +70,7 @@ def report_corrupted(
 ) -> tuple[Result, Result]:
     """Print top-1 errors by corruption and severity; the same as JSON values."""
     summary: Result = {"artifact": str(info.path), "views": info.views, **result.summary()}
+    summary["chance_top1_error"] = round(1 - 1 / len(labels), 6)
     none = [""] * SEVERITIES
     print_table(
         f"{info.path}: {info.views} view(s), {photos}, spoilt",

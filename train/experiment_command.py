@@ -27,15 +27,15 @@ from train.experiments.registry import MODULES
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    required=True,
-    help="The experiment's folder; an experiment that was stopped there goes on.",
+    help="The experiment's folder; an experiment that was stopped there goes on. Needed but with "
+    "--describe.",
 )
 @click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
     default="cpu",
     show_default=True,
-    help="Where to train.",
+    help="Where to train, on the photos in --data.",
 )
 @click.option(
     "--hours",
@@ -54,7 +54,7 @@ from train.experiments.registry import MODULES
 def experiment(
     name: str,
     data: Path | None,
-    out: Path,
+    out: Path | None,
     device: str,
     hours: float | None,
     settings: tuple[str, ...],
@@ -66,9 +66,11 @@ def experiment(
     Writes result.json, figure.svg and text.md into --out. Interrupted, the same command goes on.
     The last line on stdout is the result as JSON, without what every training found.
     """
+    _check_use(describe=describe, trains=data is not None)
     share_cores()
     quiet_native_code()
     keep_memory()
+    from alexnet.figures import check_figure_file
     from alexnet.files import write_text
     from alexnet.settings import to_dict, with_settings
     from train.experiments import pages
@@ -80,9 +82,12 @@ def experiment(
     if describe:
         click.echo(json.dumps(to_dict(asked), indent=2))
         return
+    assert out is not None
+    figure = out / "figure.svg"
+    check_figure_file(figure)  # and the page, before hours of training rather than after them
+    if docs is not None:
+        pages.check_page(chosen, docs)
     if data is None:
-        if settings or hours is not None:
-            raise click.UsageError("--set and --hours belong to a training: name its --data.")
         result = read_result(out / RESULT, chosen)
     else:
         task = Task(
@@ -94,10 +99,24 @@ def experiment(
         )
         command = shlex.join(["alexnet-train", *sys.argv[1:]])
         result = carry_out(chosen, task, command=command)
-    pages.draw(chosen, result, out / "figure.svg")
+    pages.draw(chosen, result, figure)
     write_text(out / "text.md", pages.section(chosen, result) + "\n")
     if docs is not None:
         pages.publish(chosen, result, docs)
     if not result["complete"]:
         log("Not all of it was run: the same command goes on.")
     click.echo(json.dumps({key: value for key, value in result.items() if key != "found"}))
+
+
+def _check_use(*, describe: bool, trains: bool) -> None:
+    """Refuse options that would be of no use beside the others."""
+    if describe:
+        others = ("data", "out", "device", "hours", "docs")
+        reason = "--describe prints the settings and does nothing"
+        options.refuse_unread(*others, reason=reason)
+        return
+    if not options.given("out"):
+        raise click.UsageError("Name the experiment's folder with --out.")
+    if not trains:
+        reason = "Nothing is trained without --data"
+        options.refuse_unread("settings", "hours", "device", reason=reason)

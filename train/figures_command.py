@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from alexnet import options
 from alexnet.console import Command, log, print_table
 from alexnet.machine import share_cores
 from train.fit_command import device as device_option
@@ -18,7 +19,7 @@ from train.fit_command import device as device_option
     "--data",
     type=click.Path(path_type=Path),
     help="A folder that `alexnet-train prepare` wrote: its validation photos are answered. Without "
-    "it these two figures are left out.",
+    "it the figures answers and confusion are left out.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The folder for the figures."
@@ -26,9 +27,9 @@ from train.fit_command import device as device_option
 @click.option(
     "--run",
     "run_folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=click.Path(path_type=Path, exists=True),
     show_default="the checkpoint's folder",
-    help="The run whose learning curves are drawn.",
+    help="The run, or its metrics.jsonl under any name, whose learning curves are drawn.",
 )
 @click.option(
     "--format",
@@ -79,6 +80,9 @@ def figures(
     choice of photos. What can't be drawn is named in a sentence. The last line on stdout is a
     summary as JSON.
     """
+    if data is None:
+        unread = ("seed", "views", "classes", "device")
+        options.refuse_unread(*unread, reason="There are no photos without --data")
     share_cores()
     from alexnet.files import write_json
     from train.figures.gallery import Gallery

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -17,11 +13,13 @@ from alexnet.console import Progress, log, progress
 from alexnet.errors import AlexNetError
 from train.board import Board
 from train.dataset import Dataset
+from train.ending import sigterm_heard
 from train.evaluate import check_classes, check_input, check_same_photos
 from train.init_from import InitFrom, Kept, check_same, read_kept, take
 from train.mesh import Mesh
 from train.recipe import RunConfig
 from train.report import epoch_line, exchange_figures, exchange_line
+from train.restarts import Restarts
 from train.run import RunFolder, TrainingState
 from train.schedule import rates
 from train.trainer import Trainer, TrainingError
@@ -33,6 +31,8 @@ class FitOptions:
 
     command: str = ""
     resume: bool = False
+    restarted: bool = False
+    """Whether torchrun has started the processes again: a run that is its own goes on by itself."""
     max_steps: int | None = None
     """The run ends after so many steps in all, in the middle of an epoch if need be."""
     store: torch.dtype = torch.float32
@@ -70,7 +70,7 @@ def fit(
     The finished network is measured with one view and with ten, and written to
     `out`/model.safetensors. A run that was killed or stopped continues with `resume` to the weights
     that it would have reached. SIGTERM ends it after the step, or the validation, that is under
-    way.
+    way. A run that diverged goes on with `resume` alone, not in a restart.
 
     Returns:
         The last epoch's metrics, and `ten_views`: loss and errors of the finished network. Of a run
@@ -84,9 +84,12 @@ def fit(
     try:
         return run.go()
     except TrainingError as error:
-        if not run.mesh.first:  # it is raised in every process
+        with run.mesh.agreed():  # where others end, torchrun ends the first one, too
+            if run.mesh.first:
+                run.restarts.note_divergence(error.facts)
+        if not run.mesh.first:
             raise SystemExit(1) from error
-        raise TrainingError(f"{error} {run.last_good()}") from error
+        raise TrainingError(f"{error} {run.last_good()}", facts=error.facts) from error
 
 
 class _Run:
@@ -94,7 +97,7 @@ class _Run:
         self, config: RunConfig, dataset: Dataset, out: Path, *, options: FitOptions, mesh: Mesh
     ):
         self.config, self.dataset, self.options, self.mesh = config, dataset, options, mesh
-        self.folder = RunFolder(out, keep=options.keep)
+        self.folder, self.restarts = RunFolder(out, keep=options.keep), Restarts(out)
         self.board: Board | None = None
         with mesh.agreed():
             if options.tensorboard:
@@ -118,16 +121,24 @@ class _Run:
     def go(self) -> dict[str, Any]:
         """Train, measure, write."""
         trainer, metrics = self.trainer, self.folder.last_metrics()
-        with _sigterm(trainer):
-            while not trainer.finished and not self._enough:
+        with sigterm_heard(trainer):
+            while not (trainer.finished or self._enough or trainer.stopping):
                 metrics = self._epoch()
-                if trainer.stopping:
-                    reason = "deadline" if self.options.late else "SIGTERM"
-                    return {"stopped": reason, "checkpoint": str(self._save())}
-        if trainer.done and "steps" not in metrics:  # it had ended here before
-            metrics = self._end_epoch(self._figures())
-        metrics["ten_views"] = trainer.validate("ten")
-        state = trainer.state()
+            if trainer.done and not trainer.stopping and "steps" not in metrics:
+                metrics = self._end_epoch(self._figures())  # it had ended here before
+            if not trainer.stopping:
+                metrics["ten_views"] = trainer.validate("ten")
+                trainer.hear()
+            if trainer.stopping:
+                reason = "deadline" if self.options.late else "SIGTERM"
+                return {"stopped": reason, "checkpoint": str(self._save())}
+            self._write_model(metrics)  # from here on it ends sooner than it could stop
+        if self.board is not None:
+            self.board.close()
+        return metrics
+
+    def _write_model(self, metrics: dict[str, Any]) -> None:
+        trainer, state = self.trainer, self.trainer.state()
         with self.mesh.agreed():
             if self.mesh.first:
                 self.folder.save_model(
@@ -137,9 +148,6 @@ class _Run:
                     metrics=metrics,
                     store=self.options.store,
                 )
-        if self.board is not None:
-            self.board.close()
-        return metrics
 
     def last_good(self) -> str:
         """The sentence that names the newest checkpoint."""
@@ -241,10 +249,14 @@ class _Run:
     def _begin(self) -> tuple[TrainingState | None, Kept | None]:
         """Start the run's folder, or read where it stopped; layers that a new run begins with."""
         init = self.options.init_from
-        if self.options.resume and self.folder.checkpoints():
+        by_itself = self.options.restarted and self.restarts.own
+        if by_itself:  # also where the command has --resume: that was meant for its first start
+            self.restarts.check()
+        if (self.options.resume or by_itself) and self.folder.checkpoints():
             state = self.folder.resume(self.config, self.dataset)
             if init is not None:
                 check_same(init, self.folder.origin().get("init_from"), self.folder.path)
+            self.restarts.take()
             steps = f" and {state.step} steps" if state.step else ""
             log(f"{self.folder.path}: continuing after epoch {state.epoch}{steps}.")
             return state, None
@@ -253,6 +265,7 @@ class _Run:
             kept = read_kept(init, self.config.config, self.dataset.labels)
         origin = {} if kept is None else {"init_from": kept.facts}
         self.folder.start(self.config, self.dataset, command=self.options.command, **origin)
+        self.restarts.take()
         return None, kept
 
     def _restore(self, state: TrainingState | None) -> None:
@@ -263,21 +276,6 @@ class _Run:
             return
         tensors = self.mesh.tensors_from_first({} if state is None else state.tensors())
         self.trainer.restore(TrainingState.of(tensors, facts))
-
-
-@contextmanager
-def _sigterm(trainer: Trainer) -> Iterator[None]:
-    """Let SIGTERM end the run after a step; schedulers that lose patience send SIGKILL."""
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        trainer.stop_asked = True
-
-    before = signal.signal(signal.SIGTERM, ask)
-    try:
-        yield
-    finally:
-        if not trainer.stopping:  # else the process ends by itself, however often it is asked
-            signal.signal(signal.SIGTERM, before)
 
 
 def _check_data(dataset: Dataset) -> None:

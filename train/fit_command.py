@@ -107,7 +107,8 @@ workers = click.option(
 @click.option(
     "--resume",
     is_flag=True,
-    help="Continue the run in --out, if there is one. A restart by torchrun continues by itself.",
+    help="Continue the run in --out, if there is one. A restart by torchrun continues by itself "
+    "what its own launch, known by its --rdzv-id, has begun and what has not diverged.",
 )
 @click.option(
     "--checkpoint-every",
@@ -188,7 +189,8 @@ def fit(
     from train.fit import FitOptions
     from train.fit import fit as run
     from train.init_from import InitFrom
-    from train.mesh import open_mesh, restarted
+    from train.mesh import open_mesh
+    from train.restarts import restarted
 
     chosen = chosen_recipe(preset_name, recipe_name)
     if stretch is not None:
@@ -211,7 +213,8 @@ def fit(
             options=FitOptions(
                 command=shlex.join(["alexnet-train", *sys.argv[1:]]),
                 init_from=init,
-                resume=resume or any(mesh.gather(restarted())),
+                resume=resume,
+                restarted=any(mesh.gather(restarted())),
                 store=torch.float16 if store == "float16" else torch.float32,
                 workers=decoders(device, mesh.neighbours) if workers is None else workers,
                 **choices,

@@ -35,13 +35,13 @@ from train.recipes import run_config
     type=click.FloatRange(min=0, min_open=True),
     default=30.0,
     show_default=True,
-    help="How long to measure; three rounds are made at least.",
+    help="How long to --measure; three rounds are made at least.",
 )
 @click.option(
     "--measured-batch",
     type=click.IntRange(min=1),
     show_default="the recipe's on a GPU, 16 on a CPU",
-    help="Photos of a measured step.",
+    help="Photos of a step that --measure times.",
 )
 @click.option("--machines", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
@@ -126,6 +126,9 @@ def imagenet_plan(
         raise click.UsageError("Give --steps-per-second, or let --measure find it: one of them.")
     if measure and measured_on > 1:
         raise click.UsageError("--measure measures one device: --measured-on is for given steps.")
+    if not measure:
+        unread = ("seconds", "measured_batch", "workers")
+        options.refuse_unread(*unread, reason="Nothing is measured without --measure")
     share_cores()
     quiet_native_code()
     keep_memory()

@@ -72,6 +72,14 @@ class Mesh:
         self.sum(count)
         return count.item() > 0
 
+    def any_column(self, here: bool) -> bool:
+        """Whether something is so in any process that holds a column of this one's network."""
+        if self.columns == 1:
+            return here
+        count = torch.tensor([float(here)], device=self.device)
+        dist.all_reduce(count, group=self.column_group)
+        return count.item() > 0
+
     def gather(self, value: Any) -> list[Any]:
         """A small picklable object of every process, by rank."""
         if self.size == 1:
@@ -102,7 +110,8 @@ class Mesh:
     def agreed(self) -> Iterator[None]:
         """A block that ends well in every process or in none, so that nobody waits for ever.
 
-        Processes must not talk to each other inside it, or one that fails is waited for there.
+        Processes must not talk to each other inside it, or one that fails is waited for there;
+        unless they first make sure that none has, with `any_column` say.
 
         The first process with an error for people raises it, the others end without a word.
         """
@@ -188,11 +197,6 @@ def _joined(device: torch.device, data_size: int, columns: int) -> Mesh:
         data_group=grid.get_group("data"),
         column_group=grid.get_group("column"),
     )
-
-
-def restarted() -> bool:
-    """Whether torchrun has started these processes again after it lost one (--max-restarts)."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def _device(name: str) -> torch.device:

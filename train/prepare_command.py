@@ -28,7 +28,8 @@ from alexnet.console import Command, log
     type=click.Choice(["crop", "warp"]),
     default="crop",
     show_default=True,
-    help="crop: shorter side to --size, then the central square. warp: both sides to --size.",
+    help="crop: shorter side to --size, then the central square. warp: both sides to --size. What "
+    "crop cuts off is not stored, so that `evaluate --views dense` does not see it, either.",
 )
 @click.option(
     "--filter",

@@ -198,6 +198,9 @@ class Recipe:
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     """Of the arithmetic. `bfloat16`: products in it (autocast); weights, velocities, normalisation
     and loss stay float32."""
+    tf32: bool = False
+    """Whether NVIDIA GPUs may round what products in float32 multiply to TF32, 10 bits of fraction:
+    faster. CPUs do not; float64 has no such products, bfloat16 a few."""
     compiled: bool = False
     """Whether torch.compile makes the step's kernels."""
     channels_last: bool = True
@@ -211,6 +214,8 @@ class Recipe:
         at_least(0, lr=self.lr, bias_lr=self.bias_lr, weight_decay=self.weight_decay)
         if not 0 <= self.momentum <= 1:
             raise ValueError(f"momentum must be from 0 to 1, not {self.momentum:g}.")
+        if self.tf32 and self.dtype == "float64":
+            raise ValueError("tf32 rounds products of float32, and dtype='float64' has none.")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(
                 f"label_smoothing must be at least 0 and less than 1, not {self.label_smoothing:g}."

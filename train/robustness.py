@@ -114,7 +114,11 @@ def draw_robustness(title: str, summary: dict[str, Any], path: Path) -> None:
 
 
 def figure_of(title: str, summary: dict[str, Any]) -> Figure:
-    """The figure that `draw_robustness` writes, of what `Robustness.summary` gives."""
+    """The figure that `draw_robustness` writes, of what `Robustness.summary` gives.
+
+    `photos`, `views` and `chance_top1_error` (see `report_corrupted`) are shown where they are
+    there.
+    """
     figure = new_figure(7.0, 4.2)
     axes = figure.subplots()
     severities = range(1, SEVERITIES + 1)
@@ -124,7 +128,16 @@ def figure_of(title: str, summary: dict[str, Any]) -> Figure:
         axes.plot(severities, errors, marker="o", color=colour, label=name)
     clean = 100 * summary["top1_error"]
     axes.axhline(clean, color=COLOURS[-1], linestyle="--", label=f"clean, {clean:.1f} %")
-    axes.set_title(title)
+    if "chance_top1_error" in summary:
+        chance = 100 * summary["chance_top1_error"]
+        axes.axhline(chance, color="0.5", linestyle=":", label=f"chance, {chance:.0f} %")
+    about = (
+        [f"{summary['views']} view{'s' * (summary['views'] == 'ten')}"]
+        if "views" in summary
+        else []
+    )
+    about += [f"{summary['photos']:,} photos"] if "photos" in summary else []
+    axes.set_title("\n".join([title, ", ".join(about)]) if about else title)
     axes.set_xlabel("severity")
     axes.set_ylabel("top-1 error, %")
     axes.set_xticks(severities)

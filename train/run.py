@@ -7,6 +7,8 @@
     tensorboard/       the same figures for TensorBoard, where they were asked for
     model.safetensors  the finished checkpoint
 
+Beside them are two notes for restarts, see restarts.py.
+
 Checkpoints are written as a whole before an older one is removed, so that a killed run or a full
 disk leaves the last good one. Lines are appended to the .jsonl files; one that was cut short is
 dropped.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -25,9 +24,11 @@ from train.columns import Exchange, split
 from train.dataset import Dataset
 from train.evaluate import evaluate
 from train.inputs import Inputs, precision
+from train.kernels import choose_kernels, compiled
 from train.loader import Loader, Minibatch
 from train.mesh import Mesh
 from train.optimizer import optimizer_for, set_rates
+from train.readback import Readback
 from train.recipe import RunConfig
 from train.report import Report, Sums
 from train.run import TrainingState
@@ -39,7 +40,11 @@ LARGEST = 1e18
 
 
 class TrainingError(AlexNetError):
-    """A run that can't go on."""
+    """A run that has diverged, in every process; `facts`: its epoch, step and rate."""
+
+    def __init__(self, sentence: str, *, facts: dict[str, Any]):
+        super().__init__(sentence)
+        self.facts = facts
 
 
 class Trainer:
@@ -60,8 +65,7 @@ class Trainer:
         with self.mesh.agreed():  # what fails on one machine must not leave the others in DDP
             if self.mesh.columns > 1:
                 self.exchange = split(network, self.mesh)
-            if recipe.compiled:
-                _check_compiler(device)
+            choose_kernels(recipe, device)
             self.inputs = Inputs(config, dataset, self.mesh)
             photos, batch = dataset.split("train"), recipe.batch
             self.loader = Loader(
@@ -79,8 +83,11 @@ class Trainer:
         self.stopping = False
         """Whether a process was asked to stop, as all of them have heard."""
         self.stop_asked = False
+        # A GPU is given the next step before the last one's loss is waited for.
+        self.behind = 1 if device.type == "cuda" else 0
+        """Steps whose losses may be on their way while the next one begins."""
         self._model = self._prepared(self.network)
-        self._unread: deque[tuple[Report, Tensor]] = deque()
+        self._unread: deque[tuple[Report, Readback]] = deque()
         self._reports: list[Report] = []
 
     @property
@@ -117,8 +124,7 @@ class Trainer:
             TrainingError: the loss is no longer finite.
         """
         self._unread.append(self._step(minibatch))
-        # A GPU is given the next step before the last one's loss is read.
-        self.settle(behind=1 if self.mesh.device.type == "cuda" else 0)
+        self.settle(behind=self.behind)
 
     def settle(self, behind: int = 0) -> None:
         """Wait for all steps but the last `behind`, and add up what they found.
@@ -128,7 +134,7 @@ class Trainer:
         """
         while len(self._unread) > behind:
             report, found = self._unread.popleft()
-            loss, wrong, stop = found.tolist()
+            loss, wrong, stop = found.numbers()
             self.stopping = self.stopping or stop > 0
             if not math.isfinite(loss):
                 raise self._diverged(
@@ -232,10 +238,8 @@ class Trainer:
     def _prepared(self, network: AlexNet) -> nn.Module:
         """The network as steps call it: compiled, and averaging gradients with other processes."""
         model: nn.Module = network
-        # By default GPUs convolve in TF32, also what autocast leaves in float32: normalisation.
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         if self.config.recipe.compiled:
-            model = torch.compile(model)  # type: ignore[assignment]
+            model = compiled(model)
         if self.mesh.data_size > 1:
             # Gradients are averaged while the backward pass goes on. Looking for unused parameters
             # finds none, but keeps the parameters in the buckets of the first step: a run that was
@@ -245,7 +249,7 @@ class Trainer:
             )
         return model
 
-    def _step(self, minibatch: Minibatch) -> tuple[Report, Tensor]:
+    def _step(self, minibatch: Minibatch) -> tuple[Report, Readback]:
         recipe, moment = self.config.recipe, self.moment
         rate = rates(recipe, moment, cuts=self.schedule.done_cuts)
         set_rates(self.optimizer, rate)
@@ -271,13 +275,14 @@ class Trainer:
         found[2] = float(self.stop_asked)
         self.mesh.sum(found)
         report = Report(moment.epoch, moment.step + 1, minibatch.whole, math.nan, rate.weights)
-        return report, found
+        return report, Readback(found)
 
     def _diverged(self, what: str, moment: Moment) -> TrainingError:
         rate = rates(self.config.recipe, moment, cuts=self.schedule.done_cuts).weights
         return TrainingError(
             f"{what} in epoch {moment.epoch}, step {moment.step + 1}, at a learning rate of "
-            f"{rate:g}: start again with a lower recipe.lr."
+            f"{rate:g}: start again with a lower recipe.lr.",
+            facts={"epoch": moment.epoch, "step": moment.step + 1, "rate": rate},
         )
 
     def _compiled_or_not(self, photos: int) -> AbstractContextManager[Any]:
@@ -288,11 +293,3 @@ class Trainer:
     def _autocast(self) -> AbstractContextManager[Any]:
         enabled = self.config.recipe.dtype == "bfloat16"
         return torch.autocast(self.mesh.device.type, torch.bfloat16, enabled=enabled)
-
-
-def _check_compiler(device: torch.device) -> None:
-    if device.type == "cpu" and not (shutil.which("g++") or shutil.which("c++")):
-        raise TrainingError(
-            "recipe.compiled needs a C++ compiler on CPUs, and there is none: install g++, or use "
-            "--set recipe.compiled=false."
-        )

@@ -46,7 +46,8 @@ def open_backend(
             two for graphs, the one that the graph was exported for, and for a portable one on a CPU
             OpenVINO where it is installed.
         views: None is the file's own (a checkpoint's: `ten`). Only a checkpoint can take others.
-        threads: CPU threads; None leaves it to the runtime, or is one per core with `throughput`.
+        threads: CPU threads; None leaves it to the runtime, up to the cores that this process may
+            use (`alexnet.machine.cores`), or is one per core with `throughput`.
             For PyTorch, threads of a run are a setting of the whole process
             (`torch.set_num_threads`).
         device: `cpu`, `cuda` or `cuda:N`; None is the CPU, and a GPU for an engine, which runs

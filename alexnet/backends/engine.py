@@ -27,7 +27,7 @@ every one from Ampere on."""
 
 _FORMAT, _VERSION = "alexnet-engine", 1
 # Texts of a graph's metadata that are JSON: in ours they are its values.
-_JSON = ("config", "labels", "provenance", "features")
+_JSON = ("config", "labels", "provenance", "features", "accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)

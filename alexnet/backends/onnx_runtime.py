@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from alexnet.backends.base import BackendError, Mode, cuda_index
 from alexnet.backends.graph import GraphBackend, first_line
+from alexnet.backends.threads import within_cores
 from alexnet.config import Views
 from alexnet.errors import optional_import
 from alexnet.machine import cores
@@ -44,7 +45,9 @@ class OnnxRuntimeBackend(GraphBackend):
         self._gpu = cuda_index(device)
         side_by_side = mode == "throughput" and self._gpu is None
         self.streams = (threads or cores()) if side_by_side else 1
-        self._threads = 1 if side_by_side else threads
+        # A GPU computes by itself, whatever the threads.
+        alone = threads if self._gpu is not None else within_cores(threads)
+        self._threads = 1 if side_by_side else alone
         super().__init__(path, views=views)
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from alexnet.backends.base import ArtifactInfo, BackendError, Mode
 from alexnet.backends.graph import GraphBackend
 from alexnet.backends.openvino_cache import Compiled, compile_cached
+from alexnet.backends.threads import within_cores
 from alexnet.config import Views
 from alexnet.errors import optional_import
 from alexnet.machine import cores
@@ -46,7 +47,7 @@ class OpenVinoBackend(GraphBackend):
         """See `alexnet.backends.open_backend`."""
         if device != "cpu":
             raise BackendError(f"The backend openvino runs on the CPU: take cpu, not '{device}'.")
-        self._threads = threads
+        self._threads = within_cores(threads)
         self.streams = (threads or cores()) if mode == "throughput" else 1
         self._models: dict[int, _Model] = {}
         self._open, self._compiling = True, threading.Lock()

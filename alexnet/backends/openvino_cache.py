@@ -67,7 +67,8 @@ def compile_cached(
     file = folder / f"{_key(openvino, core, path, config, batch)}.blob"
     try:
         if _is_whole(file):
-            os.utime(file)
+            with suppress(OSError):  # a cache that others wrote may be read all the same
+                os.utime(file)
             # Copied where it is written to: OpenVINO takes no memory that it may not write.
             memory = np.memmap(file, dtype=np.uint8, mode="c")[:-_SUM]
             tensor = openvino.Tensor(memory, shared_memory=True)

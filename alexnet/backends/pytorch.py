@@ -19,6 +19,7 @@ from alexnet.backends.base import (
     no_answers,
 )
 from alexnet.backends.graph import first_line
+from alexnet.backends.threads import within_cores
 from alexnet.checkpoint import load_checkpoint
 from alexnet.classifier import Classifier
 from alexnet.config import Views
@@ -65,6 +66,8 @@ class TorchBackend:
         checkpoint = load_checkpoint(path)
         side_by_side = mode == "throughput" and gpu is None and not compiled
         self.streams = (threads or cores()) if side_by_side else 1
+        if gpu is None and not side_by_side:
+            threads = within_cores(threads, own=torch.get_num_threads())
         if side_by_side or threads is not None:
             torch.set_num_threads(1 if side_by_side else threads or 1)
         if gpu is not None:

@@ -1,14 +1,13 @@
 import io
 import os
-import pty
-import subprocess
-import sys
+import re
 
 import click
 from click.testing import CliRunner
 
 from alexnet.console import Commands, print_table, progress
 from alexnet.errors import AlexNetError
+from tests.commands import on_terminal
 
 
 @click.group(cls=Commands)
@@ -80,22 +79,33 @@ def test_progress_is_silent_off_the_terminal(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_progress_is_drawn_on_a_terminal():
+def drawn(code, folder):
+    """What a program draws on a terminal of 120 columns."""
+    (folder / "drawing.py").write_text(code)
+    wide = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    return on_terminal("drawing", cwd=folder, env=wide)
+
+
+def test_progress_is_drawn_on_a_terminal(tmp_path):
     code = (
         "from alexnet.console import progress\n"
         "with progress('decode', total=4, unit='photos') as bar:\n"
         "    bar.advance(4); bar.note('loss 1.5')\n"
     )
-    leader, follower = pty.openpty()
-    subprocess.run(
-        [sys.executable, "-c", code],
-        stderr=follower,
-        check=True,
-        env=os.environ | {"TERM": "xterm", "COLUMNS": "120"},
-    )
-    shown = os.read(leader, 100_000).decode()
-    os.close(leader)
-    os.close(follower)
+    shown = drawn(code, tmp_path)
     assert "decode" in shown
     assert "4/4" in shown
     assert "loss 1.5" in shown
+
+
+def test_time_left_is_told_from_when_the_end_is_known(tmp_path):
+    """Before that it is the time gone, a second at most; a million million take hours."""
+    code = (
+        "from alexnet.console import progress\n"
+        "with progress('label', total=None, unit='photos') as bar:\n"
+        "    bar.advance(); bar.advance(); bar._bar.refresh()\n"
+        "    bar.expect(10**12); bar.advance(); bar.advance()\n"
+    )
+    shown = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", drawn(code, tmp_path))
+    assert re.search(r" 2/\?[^\n]* 0:00:0\d", shown)
+    assert re.search(r" 4/10{12}[^\n]* [1-9]\d*:\d\d:\d\d", shown)

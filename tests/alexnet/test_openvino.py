@@ -305,6 +305,22 @@ def test_a_cache_that_can_t_be_written_changes_nothing(small, tmp_path, monkeypa
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_a_cache_that_may_only_be_read_is_used(small, cache, monkeypatch):
+    folder, photos, expected = small
+    opened(folder / "model.onnx").close()
+    before = [blob.stat().st_mtime_ns for blob in kept(cache)]
+
+    def refused(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    # Of files of another user the system lets nobody else set the times.
+    monkeypatch.setattr(os, "utime", refused)
+    backend = opened(folder / "model.onnx")
+    assert from_cache(backend)
+    assert [blob.stat().st_mtime_ns for blob in kept(cache)] == before
+    np.testing.assert_allclose(backend.run(photos), expected, atol=1e-5)
+
+
 def test_another_model_under_the_same_name_is_compiled_anew(small, cache, tmp_path):
     folder, photos, expected = small
     path = Path(shutil.copy(folder / "model.onnx", tmp_path / "model.onnx"))

@@ -21,6 +21,7 @@ from alexnet.photo import (
     UnsupportedFormatError,
     load_photo,
 )
+from alexnet.photo_error import NoNumbersError
 from tests.photos import damaged, encode, every_kind, pattern, tiff
 
 SMALL = InputConfig(size=64, crop=56)
@@ -40,6 +41,7 @@ def test_errors_are_errors_for_people_with_codes_that_programs_can_rely_on():
         CorruptPhotoError: "corrupt_photo",
         TooManyPixelsError: "too_many_pixels",
         MissingPhotoError: "missing_file",
+        NoNumbersError: "no_numbers",
     }
     assert issubclass(PhotoError, AlexNetError)
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet import photo
 from alexnet.backends import Backend, open_backend
 from alexnet.backends.base import ArtifactInfo
 from alexnet.config import preset
 from alexnet.errors import AlexNetError
 from alexnet.labels import Label
-from alexnet.photo import load_photo
+from alexnet.photo import OutOfMemoryError, load_photo
 from alexnet.predictor import Predictor, top_scores
 from tests.photos import encode, imagenet_samples, pattern, plain, sklearn_photos
 
@@ -418,3 +419,37 @@ def test_a_real_network_answers_real_photographs(network):
 @pytest.mark.shared
 def test_a_real_network_answers_every_fifth_sample_photo(network):
     check_answers(network, imagenet_samples()[::5])
+
+
+# What is no fault of the photo
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("features", [False, True])
+def test_a_photo_that_the_network_gives_no_numbers_for_has_an_error(value, features):
+    class Overflowing(MeanColour):
+        def run(self, photos):
+            answers = super().run(photos)
+            answers[photos[:, 0, 0, 0] == 3, 1] = value
+            return answers
+
+    predictor = Predictor(Overflowing(), batch=5)
+    answers = list(predictor.predict(numbered(5), features=features))
+    assert [answer.error.code if answer.error else None for answer in answers] == [
+        *(None, None, "no_numbers", None, None)
+    ]
+    assert answers[2].scores == ()
+    assert answers[2].probabilities is None
+    assert answers[2].features is None
+    assert predictor.predict_one(numbered(3)[2]).error.code == "no_numbers"
+
+
+def test_short_memory_ends_the_stream_and_is_not_said_of_the_photo(monkeypatch):
+    def short(image, input, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(photo, "to_square", short)
+    answers = Predictor(MeanColour(), batch=2).predict(itertools.cycle(numbered(3)))
+    with pytest.raises(OutOfMemoryError, match="not enough memory for one more photo"):
+        next(answers)
+    assert not own_threads()

@@ -65,15 +65,68 @@ def test_nothing_in_common_is_told():
     assert found.notes[-1] == "No row of before was measured again, so nothing is compared."
 
 
-def test_rates_without_single_times_have_a_ratio_and_no_interval(capsys):
-    rows = [{"name": "train", "train_samples_per_sec": rate} for rate in (100.0, 50.0)]
-    found = compare(
-        result(rows[0], benchmark="train"), result(rows[1], benchmark="train"), threshold=10
-    )
+# Rows of which single times are not known
+
+
+def rates(name, before, now, **more):
+    key = f"{'train' if name == 'train' else 'infer'}_samples_per_sec"
+    return tuple(result({"name": name, key: rate}, **more) for rate in (before, now))
+
+
+def test_rates_without_single_times_are_judged_by_their_values_and_the_output_says_so(capsys):
+    found = compare(*rates("train", 100.0, 50.0, benchmark="train"), threshold=10)
     assert found.rows[0].ratio.value == 0.5
-    assert found.slower == []  # nothing says that it is not chance
+    assert found.slower == ["train takes 100.0% more time, by its value alone"]
     print_comparison(found)
-    assert re.search(r"train .* 0\.500 .* - .* \+100\.0%", capsys.readouterr().out)
+    out = capsys.readouterr().out
+    assert re.search(r"train .* 0\.500 .* - .* \+100\.0%", out)
+    assert "are judged by their values alone: train." in out
+
+
+def test_a_rate_within_the_threshold_is_not_slower():
+    assert compare(*rates("train", 100.0, 92.0), threshold=10).slower == []  # 8.7 % more time
+    assert compare(*rates("train", 100.0, 90.0), threshold=10).slower != []  # 11.1 %
+
+
+def ramp(knee):
+    rows = [] if knee is None else [{"name": "knee", "infer_samples_per_sec": knee}]
+    return result(*rows, benchmark="serve", bound_ms=200.0, knee_per_sec=knee)
+
+
+def test_a_knee_that_falls_is_slower():
+    assert compare(ramp(100.0), ramp(30.0), threshold=10).slower == [
+        "knee takes 233.3% more time, by its value alone"
+    ]
+    assert compare(ramp(30.0), ramp(100.0), threshold=10).slower == []
+
+
+def test_a_knee_that_is_gone_is_slower_still():
+    assert compare(ramp(100.0), ramp(None), threshold=10).slower == [
+        "knee: no load holds any more, and 100/s did"
+    ]
+    assert compare(ramp(None), ramp(None), threshold=10).slower == []
+    # Without --ramp no knee was looked for.
+    offered = ramp(None) | {"bound_ms": None}
+    assert compare(ramp(100.0), offered, threshold=10).slower == []
+
+
+def test_a_service_that_answers_nothing_any_more_is_slower(capsys):
+    good = row("20/s", steady(10.0))
+    bad = {"name": good["name"], "infer_samples_per_sec": 0.0, "samples_ms": [], "latency_ms": None}
+    found = compare(result(good), result(bad), threshold=1000)
+    assert found.slower == ["20/s, batch 1 answers nothing any more"]
+    print_comparison(found)
+    assert "0.000" in capsys.readouterr().out
+
+
+def test_a_floor_is_its_own_time():
+    before, now = (
+        result({"name": "paper, ten, fp32", "floor_ms": ms}, benchmark="floor") for ms in (20, 30)
+    )
+    found = compare(before, now, threshold=10)
+    assert (found.rows[0].before_ms, found.rows[0].now_ms) == (20, 30)
+    assert found.slower == ["paper, ten, fp32 takes 50.0% more time, by its value alone"]
+    assert compare(now, before, threshold=10).slower == []
 
 
 @pytest.mark.parametrize(
@@ -85,6 +138,7 @@ def test_rates_without_single_times_have_a_ratio_and_no_interval(capsys):
             "Another version of torch: 2.8.0 before, 2.9.0 now.",
         ),
         ({"isolated": False}, "Measured with another --isolate before."),
+        ({"bound_ms": 100.0}, "Measured with another --bound before."),
         ({"verdict": "INVALID"}, "The measurement of before was INVALID."),
     ],
 )

@@ -11,8 +11,9 @@ from bench import floor as floor_module
 from bench import probe as probe_module
 from bench import probe_torch
 from bench.cli import main
-from bench.floor import Floor, add_floor, floor_columns, measure, network_row, why_invalid
-from bench.probe import NoCompilerError, Peak, Probe, compiled, peak_of
+from bench.floor import measure, network_row, why_invalid
+from bench.probe import NoCompilerError, Probe, compiled, peak_of
+from tests.bench.machines import a_peak, made
 
 # Multiply-adds of paper's convolutions and fully connected layers for one crop, by hand.
 CONV = 105_415_200 + 223_948_800 + 149_520_384 + 112_140_288 + 74_760_192
@@ -23,25 +24,6 @@ FULL = 9216 * 4096 + 4096 * 4096 + 4096 * 1000
 def probe():
     with compiled() as program:
         yield program
-
-
-def a_peak(best, *, near=9, runs=10):
-    return Peak(best=best, median=best / 2, runs=runs, near=near)
-
-
-def made(**changes):
-    """A machine of 286 and 549 GFLOP/s with one core, and twice that with both."""
-    fields = {
-        "device": "cpu",
-        "cores": 2,
-        "how": "made",
-        "exact": True,
-        "one": {"fp32": a_peak(143e9), "bf16": a_peak(274e9)},
-        "all": {"fp32": a_peak(286e9), "bf16": a_peak(566e9)},
-        "read_one": a_peak(45e9),
-        "read_all": a_peak(52e9),
-    }
-    return Floor(**fields | changes)
 
 
 # The probe
@@ -160,21 +142,6 @@ def test_a_precision_without_an_instruction_has_float32s_floor():
     assert made().milliseconds(143e9, "fp16", threads=1) == 1000
 
 
-def test_a_row_gets_its_multiple_of_the_floor():
-    row = {
-        "gmacs": 0.5,
-        "crops_per_photo": 10,
-        "infer_batch_size": 4,
-        "precision": "bf16",
-        "threads": 1,
-        "latency_ms": {"p50": 219.0},
-    }
-    (added,) = floor_columns([row], made())
-    assert added["floor_ms"] == pytest.approx(1000 * 0.5e9 * 10 * 4 / 274e9)  # 73 ms
-    assert added["times_floor"] == pytest.approx(3.0, rel=1e-3)
-    assert "floor_ms" not in row
-
-
 def test_a_disturbed_peak_says_so():
     assert why_invalid(made()) == []
     once = made(read_all=a_peak(52e9, near=1, runs=7))
@@ -205,17 +172,3 @@ def test_the_command_measures_and_gives_floors(monkeypatch, model_path):
     shipped = rows[f"{model_path.name}, centre, fp32"]
     assert shipped["floor_ms"] == pytest.approx(1000 * 43_927_176 / peak, rel=1e-4)
     assert shipped["gmacs"] * 1e9 == pytest.approx(43_927_176, rel=1e-4)
-
-
-def test_other_benchmarks_add_the_floor_and_share_its_doubts(monkeypatch):
-    monkeypatch.setattr(floor_module, "measure", lambda device, seconds: made())
-    row = {"name": "a", "gmacs": 0.286, "crops_per_photo": 1, "infer_batch_size": 1}
-    row |= {"latency_ms": {"p50": 2.0}}
-    result = {"reasons": [], "verdict": "VALID", "results": [row]}
-    added = add_floor(result)
-    assert (added["verdict"], added["results"][0]["times_floor"]) == ("VALID", pytest.approx(2.0))
-    assert {peak["cores"] for peak in added["floor"]["peaks"]} == {1, 2}
-    monkeypatch.setattr(
-        floor_module, "measure", lambda device, seconds: made(read_all=a_peak(1, near=1))
-    )
-    assert add_floor(result)["verdict"] == "INVALID"

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import socket
 import time
 
 import pytest
@@ -10,7 +11,6 @@ from bench.http_client import Reply, Target
 from bench.load import Closed, Load, LoadError, Open, Shot, arrivals, drive
 from bench.load_row import load_row, why_invalid, why_not_held
 from bench.photos import read_photos
-from bench.service_process import free_port
 from tests.bench.stand_in import good, stalling, stand_in
 from tests.photos import encode, pattern
 
@@ -68,9 +68,9 @@ def test_an_open_loop_shows_a_stall_to_everybody_whom_it_delayed(photos):
     # When the 51st request has come, 51 are due. What is due t seconds after the stall's begin is
     # answered 1 - t seconds later or more; the first ones may have changed places on their way.
     end = arrivals(pattern)[50] + 1.0
-    delayed = [shot for shot in load.shots if shot.query > 60 and shot.due < end]
-    assert len(delayed) > 60
-    assert all(shot.ended >= end for shot in delayed)
+    # On a busy machine they change places, so what counts is how many were answered before its end.
+    assert sum(shot.ended < end for shot in load.shots) <= 50
+    assert sum(shot.due < end <= shot.ended for shot in load.shots) > 60
     # About a hundred of two hundred waited, evenly up to a second: the 99th percentile is close.
     assert row["latency_ms"]["p99"] > 900
     assert row["latency_ms"]["max"] >= 950
@@ -116,13 +116,13 @@ def test_a_connection_that_is_closed_without_an_answer_is_an_error(photos):
 
 def test_a_request_that_is_given_up_counts_with_the_time_that_it_waited(photos):
     def behave(number):
-        time.sleep(1.5 if number == 4 else 0)
+        time.sleep(4 if number == 4 else 0)
         return good(number)
 
-    _, row, _ = loaded(behave, photos, Open(rate=50, seconds=0.2), timeout=0.4)
+    _, row, _ = loaded(behave, photos, Open(rate=50, seconds=0.2), timeout=2)
     assert row["answers"]["timeouts"] == 1
     assert row["latency_ms"]["count"] == 10
-    assert row["latency_ms"]["max"] >= 400
+    assert row["latency_ms"]["max"] >= 2000
 
 
 def test_a_load_is_held_when_all_are_answered_and_99_of_100_within_the_bound():
@@ -232,6 +232,8 @@ def test_requests_that_wait_for_a_connection_make_the_load_invalid(photos):
 
 def test_a_service_that_is_not_there_is_given_up_with_a_sentence(photos, monkeypatch):
     monkeypatch.setattr("bench.load.PATIENCE", 0.2)
-    target = Target(url=f"http://127.0.0.1:{free_port()}/")
-    with pytest.raises(LoadError, match=r"took no connection any more .*, after 0 answers: "):
-        drive(target, photos, Open(rate=20, seconds=60))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        target = Target(url=f"http://127.0.0.1:{taken.getsockname()[1]}/")
+        with pytest.raises(LoadError, match=r"took no connection any more .*, after 0 answers: "):
+            drive(target, photos, Open(rate=20, seconds=60))

@@ -1,11 +1,14 @@
 """Figures that need no further words."""
 
+import json
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet.errors import AlexNetError
+from bench.output import Output, finish
 from tests.bench.results import MACHINE, result, row
 
 pytest.importorskip("matplotlib", reason="CI installs the extra `plots`")
@@ -48,6 +51,12 @@ def train():
     return result(*rows, benchmark="train")
 
 
+def floor():
+    times = {"paper, ten, fp32": 25.33, "paper, centre, fp32": 2.533}
+    rows = [{"name": name, "floor_ms": ms} for name, ms in times.items()]
+    return result(*rows, benchmark="floor", isolated=False)
+
+
 def words(path):
     """Every text of an SVG."""
     return [
@@ -86,6 +95,13 @@ def words(path):
             ],
         ),
         (train, ["Training speed", "Photos a second", "run 2", "photos a second"]),
+        (
+            floor,
+            [
+                *("What the machine can do", "ms of one photo, all cores", "paper, ten, fp32"),
+                *("The floor: multiply-adds of all crops at the machine's peak", "25.3"),
+            ],
+        ),
     ],
 )
 def test_titles_axes_with_units_and_rows_are_named(tmp_path, made, expected):
@@ -109,7 +125,7 @@ def test_an_invalid_measurement_says_so_above_and_why_below(tmp_path):
     assert "INVALID. It rained." in found
 
 
-@pytest.mark.parametrize("made", [latency, throughput, serve, train])
+@pytest.mark.parametrize("made", [latency, throughput, serve, train, floor])
 def test_nothing_is_cut_off_at_the_edges(tmp_path, made):
     long = "a-model-with-a-name-that-is-longer-than-others.onnx"
     shown = made()
@@ -130,7 +146,10 @@ def test_the_same_result_is_the_same_file(tmp_path):
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
 
 
-def test_where_there_is_nothing_to_draw_a_line_says_so(tmp_path, capsys):
-    draw(result({"name": "fp32"}, benchmark="floor"), tmp_path / "plot.png")
-    assert "No plot: a result of floor has nothing" in capsys.readouterr().err
-    assert not (tmp_path / "plot.png").exists()
+def test_where_there_is_nothing_to_draw_the_command_fails_after_all_else(tmp_path, capsys):
+    nothing = result({"name": "5/s", "infer_samples_per_sec": 0.0}, benchmark="serve")
+    output = Output(json_file=tmp_path / "r.json", plot_files=(tmp_path / "plot.png",))
+    with pytest.raises(AlexNetError, match="No plot: this result of serve has no times or rates"):
+        finish(nothing, output, table=lambda _: None)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["benchmark"] == "serve"
+    assert [path.name for path in tmp_path.iterdir()] == ["r.json"]

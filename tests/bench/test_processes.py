@@ -13,7 +13,7 @@ from alexnet.errors import AlexNetError
 from bench.interleave import Took
 from bench.processes import Apart, peak_mib
 from bench.sessions import Here, Opening
-from bench.work import Network
+from bench.work import Answers, Network, Query
 from tests.bench.runs import run_here
 from tests.photos import encode, pattern
 
@@ -43,6 +43,13 @@ def test_calls_are_timed_there(apart):
     assert isinstance(took, Took)
     assert took.seconds > 0
     assert apart.startup > 0
+
+
+def test_what_a_task_gives_comes_back_from_there(apart, exported):
+    query = Answers(Query([encode(pattern(), "JPEG")], 1))
+    here = Here(Opening(path=exported / "centre.onnx"))
+    assert apart.result(query) == query.bind(here.backend)()
+    here.close()
 
 
 def test_its_memory_is_its_own(apart):

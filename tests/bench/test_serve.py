@@ -94,8 +94,9 @@ def test_the_ramp_finds_the_capacity_of_one_worker():
         code, out, error = run(url, "--ramp", "--bound", "150ms", "--duration", "0.5")
     assert code == 0, error
     result = last_line(out)
-    # Half a second of 300 is answered in three quarters: the last ones have waited for 250 ms.
-    assert 50 < result["knee_per_sec"] < 300
+    # Half a second of 300 is answered in three quarters: the last ones have waited for 250 ms. What
+    # holds on a busy machine may be far below the capacity; test_knee.py finds it without a clock.
+    assert 5 < result["knee_per_sec"] < 300
     *rows, knee = result["results"]
     assert knee == {"name": "knee", "infer_samples_per_sec": result["knee_per_sec"]}
     held = [row["rate"] for row in rows if row["holds"]]

@@ -109,7 +109,7 @@ def test_busy_programs_beside_it_are_seen():
 def test_a_measurement_on_a_busy_machine_is_invalid(model_path):
     with busy_machine():
         code, out, error = run_here(
-            *("latency", model_path, "--views", "centre", "--count", "20", "--strict"),
+            *("latency", model_path, "--views", "centre", "--count", "200", "--strict"),
             *QUICK,
         )
     assert code == 1

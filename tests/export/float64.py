@@ -68,16 +68,24 @@ def slice_(x, starts, ends, axes, steps):
     return x
 
 
+def depth_to_space(x, *, blocksize):
+    """The mode DCR: map (row * blocksize + column) * maps + m holds those places of map m."""
+    apart = x.unflatten(1, (blocksize, blocksize, -1))
+    return apart.permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
+
+
 OPERATORS = {
     "Add": torch.add,
     "AveragePool": average_pool,
     "Cast": lambda x, to: x.double(),
     "Concat": lambda *parts, axis: torch.cat(parts, axis),
     "Conv": conv,
+    "DepthToSpace": depth_to_space,
     "Div": torch.div,
     "Flatten": lambda x, axis: x.flatten(axis),
     "Gemm": lambda x, weight, bias, **transposed: x @ weight.T + bias,
     "LRN": lrn,
+    "Max": lambda *parts: torch.stack(parts).amax(0),
     "MaxPool": max_pool,
     "Mul": torch.mul,
     "Pow": torch.pow,
@@ -89,5 +97,6 @@ OPERATORS = {
     "Split": lambda x, axis: [x],
     "Sqrt": torch.sqrt,
     "Sub": torch.sub,
+    "Tanh": torch.tanh,
     "Transpose": lambda x, perm: x.permute(*perm),
 }

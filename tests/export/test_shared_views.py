@@ -140,8 +140,10 @@ def test_probabilities_and_features_agree_in_float64(name):
 
 FORMS = {
     "portable": PLAIN,
-    "onnxruntime": GraphChoices(target="onnxruntime", views="shared", lrn="fast"),
-    "openvino": GraphChoices(target="openvino", views="shared"),
+    "onnxruntime": GraphChoices(
+        target="onnxruntime", views="shared", lrn="fast", convolutions="winograd"
+    ),
+    "openvino": GraphChoices(target="openvino", views="shared", convolutions="winograd"),
     "split": EVERY_WAY,
 }
 
@@ -223,6 +225,10 @@ def test_strips_of_an_edge_are_one_batch():
     nodes = onnx_model(scaled("paper")[0], choices=SHARED).graph.node
     found = [node.name for node in nodes if layer_of(node.name) == "conv2"]
     assert found == ["conv2", "conv2_top", "conv2_bottom", "conv2_left", "conv2_right"]
+    # Those of left and right edges are computed on their side.
+    read = {node.name: (node.input[0], node.input[1]) for node in nodes}
+    assert read["conv2_top"] == ("conv2_top_in", "conv2.weight")
+    assert read["conv2_left"] == ("conv2_left_lying", "conv2.weight.lying")
     # No view of this preset differs at its beginning.
     found = [node.name for node in nodes if layer_of(node.name) == "conv1"]
     assert found == ["conv1", "conv1_bottom", "conv1_right"]

@@ -77,7 +77,7 @@ def strict_service(tmp_path_factory, model_path):
         ALEXNET_BATCH="2",
         ALEXNET_WAIT="1",
         ALEXNET_QUEUE="20",
-        ALEXNET_UPLOAD_TIMEOUT="1",
+        ALEXNET_UPLOAD_TIMEOUT="5",
         ALEXNET_TIMEOUT="20",
     )
     try:

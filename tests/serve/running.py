@@ -22,11 +22,18 @@ from tests.photos import ROOT
 MINE = ("ALEXNET_", "BENTOML_", "ORT_DISABLE")
 
 
+# Below those that the system gives to whoever asks for any, and apart for pytest's processes: so
+# nobody takes a port between the moment it is found free and the moment its service listens.
+_PORTS = iter(range(20_000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]), 32_000))
+
+
 def free_port():
-    """A port that nobody listens on now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+    """A port that nobody listens on now, and no other test will."""
+    for port in _PORTS:
+        with socket.socket() as taken, contextlib.suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is no free port")
 
 
 class Service:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from alexnet.machine import cores
+from serve.settings import Settings, shown
 from tests.photos import bomb, encode, pattern, sklearn_photos
 from tests.serve.running import problem
 
@@ -143,6 +144,8 @@ def test_the_model_is_described(service, predictor, model_path):
         "queue_photos": 256,
     }
     assert model["batching"] == {"photos": 4, "wait_ms": 0, "streams": cores()}
+    told = shown(Settings(model=model_path, port=service.port))
+    assert model["settings"] == json.loads(json.dumps(told))
 
 
 def test_the_classes_are_listed_in_the_order_of_their_index(service, predictor):

@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from alexnet import decoder
 from serve.batcher import Batcher
 from serve.pace import Pace
 from serve.problems import Problem
 from serve.settings import Settings
+from tests.photos import encode, plain
 from tests.serve.backends import Backend, grey
 
 
@@ -381,3 +383,30 @@ def test_the_time_to_come_back_follows_the_pace_of_the_last_batches():
     # A pause in which nobody asked is not the photos' time.
     pace.note(2, arrived=1000.0, ended=1000.5)
     assert pace.seconds(7) == 2
+
+
+def test_a_photo_that_memory_is_too_short_for_may_come_again(monkeypatch):
+    """It is as good as any: 503 says so, where 422 would be for good. Others are answered."""
+    to_rgb = decoder.to_rgb
+
+    def short(image):
+        if image.width == 90:
+            raise MemoryError
+        return to_rgb(image)
+
+    monkeypatch.setattr(decoder, "to_rgb", short)
+    huge = encode(plain((7, 7, 7), side=90))
+
+    async def live():
+        async with batching(Backend()) as batcher:
+            with pytest.raises(Problem) as refused:
+                await ask(batcher, huge)
+            assert (refused.value.status, refused.value.code) == (503, "overloaded")
+            assert "no memory for this photo now" in refused.value.detail
+            assert int(refused.value.headers["Retry-After"]) > 0
+            assert batcher.healthy
+            assert batcher.idle
+            monkeypatch.setattr(decoder, "to_rgb", to_rgb)
+            return await ask(batcher, huge, 3)
+
+    assert asyncio.run(live()) == [7, 3]

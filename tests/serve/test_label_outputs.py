@@ -232,7 +232,8 @@ def test_a_shard_without_photos_leaves_a_table_without_rows(tmp_path):
 def test_stdout_gets_what_a_file_would(tmp_path, capfdbinary, words):
     labelled("-", *words)
     written = capfdbinary.readouterr().out
-    assert written == labelled(tmp_path / "rows.csv", *words).read_bytes()
+    target = tmp_path / ("rows.json" if words else "rows.csv")
+    assert written == labelled(target, *words).read_bytes()
 
 
 @pytest.mark.parametrize(

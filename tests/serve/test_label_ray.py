@@ -105,7 +105,8 @@ def test_a_killed_predictor_loses_no_row_and_doubles_none(tmp_path, cluster):
     code, error = run("photos", *QUICK, "-o", f"{local}/")
     assert code == 1, error
     process = start("photos", *QUICK, "-o", f"{target}/", "--ray", cluster.address)
-    wait_for(lambda: parts_done(target), process)
+    # Ray begins with the first predictor, and the other comes when it comes.
+    wait_for(lambda: parts_done(target) and sorted(predictors(cluster).values()) == [0, 1], process)
     killed = predictors(cluster)
     os.kill(max(killed), signal.SIGKILL)
     error = process.communicate(timeout=120)[1].decode()

@@ -105,7 +105,7 @@ def test_every_setting_is_obeyed_and_shown(strict_service):
         "requests": 400,
         "seconds": 20.0,
         "upload_bytes": 30_000_000,
-        "upload_seconds": 1.0,
+        "upload_seconds": 5.0,
         "queue_photos": 20,
     }
     assert strict_service.classify(PHOTO).json()["views"] == "centre"

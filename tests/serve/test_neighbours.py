@@ -1,6 +1,7 @@
 """`alexnet-label neighbours`: exact nearest neighbours of photos by their features."""
 
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -353,3 +354,43 @@ def test_real_photos_find_themselves(tmp_path, model_path):
     for number, (_, near) in enumerate(found_by("labels.parquet", "photos", "--count", "2")):
         assert near[0][0] == number
         assert near[0][1] < 1e-3 * near[1][1]
+
+
+# Names that no terminal and no picture can show
+
+
+WILD = "photos/a\nb\t\x1b[31m.jpg"
+SHOWN = r"photos/a\nb\t\x1b[31m.jpg"
+
+
+def test_a_path_with_the_end_of_a_line_is_shown_in_one(tmp_path):
+    columns = {"path": [WILD, "b.jpg"], "label": ["two\nlines", "thing"]}
+    index = write_index(tmp_path / "labels.parquet", [(0.0,), (2.0,)], **columns)
+    result = neighbours(index, "--query-rows", "0", "-o", "sheet.png")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == "1 query, 2 photos not found -> sheet.png\n"
+    assert [line.split(" | ")[0] for line in result.stdout.splitlines()[3:]] == [f"| {SHOWN}"] * 2
+    assert Image.open("sheet.png").width > 500
+    assert neighbours(index, "--query-rows", "0", "-o", "sheet.html").exit_code == 0
+    assert Page(Path("sheet.html").read_text("utf-8")).gone == [SHOWN, SHOWN, "b.jpg"]
+    assert json.loads(neighbours(index, "--query-rows", "0", "--json").stdout)["queries"][0][
+        "path"
+    ] == (WILD)
+
+
+@pytest.mark.parametrize("features", [(), ("--features",)])
+def test_a_parquet_file_may_have_any_name_that_the_disk_takes(labelled, tmp_path, features):
+    """Of 40 photos in parts of 16, two are torn; row 3 is looked for."""
+    target = Path(os.fsdecode(os.fsencode(tmp_path) + b"/o\xff.parquet"))
+    words = [labelled / "photos", "--model", labelled / "model.onnx", "-o", target, *features]
+    words += ["--part-photos", "16", "--batch", "4", "--threads", "1"]
+    result = CliRunner().invoke(main, list(map(os.fspath, words)))
+    assert "38 labelled, 2 failed" in result.stderr
+    with target.open("rb") as file:
+        assert parquet.read_table(file).num_rows == 40
+    found = neighbours(target, "--query-rows", "3", "-o", "sheet.html")
+    if features:
+        assert found.exit_code == 0, found.stderr
+        assert r"photos of o\xff.parquet (40 rows)" in Path("sheet.html").read_text("utf-8")
+    else:
+        assert "has no column 'features': label with --features." in found.stderr

@@ -1,6 +1,7 @@
 """The OpenAPI document says what the service does: schemathesis sends what it promises, and not."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -65,6 +66,13 @@ def test_a_key_is_asked_for_where_one_is_needed():
             asked = asked or path == "/metrics"
             assert ("security" in operation) == ("401" in operation["responses"]) == asked
             assert "401" not in statuses(free, path, method)
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(keys=Path("keys"), hosts=("here",))])
+def test_there_is_no_answer_that_no_address_gives(settings):
+    told = document(settings)
+    named = set(re.findall(r"#/components/responses/(\w+)", json.dumps(told)))
+    assert named == set(told["components"]["responses"])
 
 
 def test_other_doors_are_told_of_only_where_they_are():

@@ -23,6 +23,7 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update"),
 ]
 expect = playwright.expect
+expect.set_options(timeout=30_000)  # a busy machine
 PHOTO = encode(pattern(150, 100), "JPEG", quality=95)
 BAD = PHOTO[:200]
 TEXT = b"this is no photo"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.settings import SETTINGS, EnvironmentVariableError, Settings, read_settings
+from serve.settings import SETTINGS, EnvironmentVariableError, Settings, read_settings, shown
 
 
 def test_without_variables_the_defaults_hold():
@@ -36,6 +36,8 @@ def test_every_setting_has_its_variable():
         "ALEXNET_CORS_ORIGINS": "https://a.example, http://b.example:8080",
         "ALEXNET_HOSTS": "Photos.Example 127.0.0.1 [::1]",
         "ALEXNET_LOG": "json",
+        "ALEXNET_HOST": "0.0.0.0",
+        "ALEXNET_PORT": "8080",
     }
     assert len(environment) == len(Settings.__dataclass_fields__) == len(SETTINGS)
     assert read_settings(environment) == Settings(
@@ -61,6 +63,8 @@ def test_every_setting_has_its_variable():
         cors_origins=("https://a.example", "http://b.example:8080"),
         hosts=("photos.example", "127.0.0.1", "[::1]"),
         log="json",
+        host="0.0.0.0",
+        port=8080,
     )
 
 
@@ -97,6 +101,12 @@ def test_numbers_may_have_a_unit(text, number):
         ("ALEXNET_CORS_ORIGINS", "https://a.example/", "origins such as https://photos.example"),
         ("ALEXNET_CORS_ORIGINS", "https://*.example", "origins such as https://photos.example"),
         ("ALEXNET_HOSTS", "https://a.example", "host names such as photos.example"),
+        ("ALEXNET_HOST", "localhost", "an IP address such as"),
+        ("ALEXNET_HOST", "0.0.0.0:80", "an IP address such as"),
+        ("ALEXNET_PORT", "0", "a port, 1 to 65535"),
+        ("ALEXNET_PORT", "65536", "a port, 1 to 65535"),
+        ("ALEXNET_PORT", "http", "a port, 1 to 65535"),
+        ("ALEXNET_PORT", "http://10.0.0.11:3000", "a port, 1 to 65535"),
         ("ALEXNET_TIMEOUT", "nan", "seconds, more than 0 and at most 55"),
     ],
 )
@@ -138,3 +148,21 @@ def test_variables_of_others_are_left_alone():
         "ALEXNETS": "x",
     }
     assert read_settings(environment) == Settings()
+
+
+def test_all_settings_are_shown_and_no_secret_and_no_folder():
+    default = shown(Settings())
+    assert set(default) == set(Settings.__dataclass_fields__)
+    same = {name: getattr(Settings(), name) for name in default}
+    assert default == same | {"keys": False}
+    told = shown(
+        Settings(
+            model=Path("/srv/secret/one.onnx"),
+            keys=Path("/srv/secret/keys"),
+            wait=0.0025,
+            hosts=("photos.example",),
+        )
+    )
+    assert told | {"model": "one", "keys": True, "wait": 2.5} == told
+    assert told["hosts"] == ("photos.example",)
+    assert "secret" not in str(told)

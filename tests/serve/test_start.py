@@ -28,6 +28,7 @@ from serve.run import main
 from serve.settings import SETTINGS
 from tests.photos import ROOT, encode, pattern
 from tests.serve.backends import Backend, grey
+from tests.serve.gated import until
 from tests.serve.running import Listener, Service, make_model, problem
 
 
@@ -67,7 +68,7 @@ def end_under_load(service):
     while 200 not in statuses:
         time.sleep(0.01)
     service.process.send_signal(signal.SIGTERM)
-    while httpx.get(service.url + "/readyz").status_code != 503:
+    while httpx.get(service.url + "/readyz", timeout=60).status_code != 503:
         time.sleep(0.01)
     refused = service.classify(photo)
     assert (refused.status_code, problem(refused)["code"]) == (503, "shutting_down")
@@ -88,6 +89,7 @@ def test_the_service_is_local_reports_to_nobody_and_answers_what_it_accepted(tmp
     listener = Listener()
     proxy = f"http://127.0.0.1:{listener.port}"
     watched = {"ALEXNET_MODEL": model_path, "HTTPS_PROXY": proxy, "HTTP_PROXY": proxy}
+    watched["ALEXNET_UPLOAD_TIMEOUT"] = "50"  # what a busy machine may let an upload wait
     service = Service(tmp_path / "one", **watched)
     try:
         service.wait_until_ready()
@@ -107,6 +109,7 @@ def test_the_service_is_local_reports_to_nobody_and_answers_what_it_accepted(tmp
     asked = {**os.environ, "BENTOML_HOME": str(tmp_path / "home"), "HTTPS_PROXY": proxy}
     command = [sys.executable, "-m", "bentoml", "list"]
     subprocess.run(command, env=asked | {"BENTOML_DO_NOT_TRACK": "False"}, check=True, cwd=tmp_path)
+    until(lambda: listener.calls)  # BentoML may not wait for an answer
     listener.close()
     assert listener.calls == [b"CONNECT t.bentoml.com:443 HTTP/1.1"]
 
@@ -191,7 +194,7 @@ def test_a_wrong_setting_ends_the_start_with_one_sentence(
     cut.write_bytes(model_path.read_bytes()[:5000])
     filled = {name: value.format(cut=cut) for name, value in environment.items()}
     service = Service(tmp_path / "run", **filled)
-    assert service.process.wait(60) == 1
+    assert service.process.wait(180) == 1
     assert sentence in service.log
     assert "Traceback" not in service.log
     assert len(service.log.strip().splitlines()) == 1
@@ -247,7 +250,8 @@ def test_a_bento_asks_for_the_packages_of_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
     expected = []
-    for requirement in project["dependencies"]:
+    extra = project["optional-dependencies"]["openvino"]
+    for requirement in (*project["dependencies"], *extra):
         name = requirement.split(">")[0]
         expected.append(f"{name}=={pins[name]}" if name in pins else requirement)
     assert bentofile["python"]["packages"] == expected
@@ -293,8 +297,9 @@ def test_a_model_that_comes_back_is_opened_then(tmp_path, monkeypatch, model_pat
     async def during():
         before = application.life.ready
         shutil.copy(model_path, tmp_path / "model.safetensors")
-        while not application.life.ready:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while not application.life.ready:
+                await asyncio.sleep(0.01)
         return before
 
     assert lived(application, during) is False
@@ -345,23 +350,27 @@ def test_a_model_is_opened_beside_the_event_loop_once_the_service_runs(monkeypat
 def test_a_service_whose_backend_is_stuck_is_not_ready_and_later_not_alive(monkeypatch):
     backend = Backend()
     monkeypatch.setattr("serve.model.open_backend", lambda *_, **__: backend)
-    monkeypatch.setenv("ALEXNET_TIMEOUT", "0.2")
+    monkeypatch.setenv("ALEXNET_TIMEOUT", "10")
     application = Application()
 
     async def during():
         life = application.life
+        while backend.entered.acquire(blocking=False):
+            pass
         backend.gate.clear()
-        with pytest.raises(Problem):
-            await life.batcher.answer([grey(1)], top_k=1, deadline=time.monotonic() + 0.25)
-        first = await life.check_ready(), life.alive
-        await asyncio.sleep(0.2)
-        second = await life.check_ready(), life.alive
+        deadline = time.monotonic() + 60
+        asked = asyncio.create_task(life.batcher.answer([grey(1)], top_k=1, deadline=deadline))
+        await asyncio.to_thread(backend.entered.acquire, timeout=30)
+        found = [(await life.check_ready(), life.alive)]
+        for _ in range(2):  # as if the batch had begun eleven seconds earlier, and eleven more
+            running = life.batcher._running
+            running.update({thread: begun - 11 for thread, begun in running.items()})
+            found.append((await life.check_ready(), life.alive))
         backend.gate.set()
-        while not life.batcher.idle:
-            await asyncio.sleep(0.01)
-        return first, second, await life.check_ready()
+        await asked
+        return [*found, (await life.check_ready(), life.alive)]
 
-    assert lived(application, during) == ((False, True), (False, False), True)
+    assert lived(application, during) == [(True, True), (False, True), (False, False), (True, True)]
 
 
 def test_a_trial_that_was_killed_is_reported(monkeypatch):

@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 
 # A thin mini: the same shape with few maps, so that an epoch takes a second.
 THIN = (
@@ -31,7 +31,7 @@ LIVELY = (
     "--set=network.fc8_init_std=0.35",
 )
 # After so many seconds processes are taken to wait for each other for ever.
-PATIENCE = 120
+PATIENCE = 600
 
 
 def command(*arguments, processes=None, restarts=0):
@@ -78,13 +78,13 @@ def on_ranks(size, work, *, answers=None):
 
     Only so many `answers` are waited for; a process that ends without one leaves None.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    # As under torchrun the store of keys outlives them all: who is late for a second group would
+    # find that of the first process gone, or still there from the first group.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     context = multiprocessing.get_context("spawn")
     waiting = context.Queue()
     processes = [
-        context.Process(target=_rank, args=(rank, size, port, waiting, work))
+        context.Process(target=_rank, args=(rank, size, store.port, waiting, work))
         for rank in range(size)
     ]
     for process in processes:
@@ -104,6 +104,7 @@ def on_ranks(size, work, *, answers=None):
 def _rank(rank, size, port, waiting, work):
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "OMP_NUM_THREADS": 1}
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    where["TORCHELASTIC_USE_AGENT_STORE"] = "True"
     os.environ.update({name: str(value) for name, value in (place | where).items()})
     waiting.put((rank, work()))
 

@@ -22,6 +22,7 @@ from train.experiments import ablations
 from train.experiments.ablations import EXPERIMENT, Settings
 from train.experiments.experiment import Task
 from train.experiments.intervals import Estimate, binomial_half, estimate, student_t
+from train.experiments.rates import cuts
 from train.experiments.training import train_all
 from train.experiments.variants import VARIANTS, at_rate, baseline, trial
 from train.recipe import ScheduleConfig
@@ -301,6 +302,8 @@ def test_errors_are_those_of_the_networks_that_it_leaves(whole, colors):
             last = lines(out / "runs" / f"{name}-{seed}" / "metrics.jsonl")[-1]
             assert measured["centre"]["loss"] == pytest.approx(last["val_loss"], abs=1e-6)
             assert measured["train_error"] == last["train_error"]
+            assert len(measured["curve"]) == 3
+            assert measured["curve"][-1] == measured["centre"]["top1"]
 
 
 def test_one_that_is_stopped_says_what_is_missing(stopped):
@@ -408,7 +411,9 @@ def test_a_difference_is_judged_by_its_interval(name, values, said):
 def test_a_difference_stands_beside_the_paper_s():
     text = EXPERIMENT.text(made(no_lrn=[1.2, 1.4, 1.6]))
     assert "| no response normalisation | 3 | +1.4 ± 0.5 | +0.7 ± 0.2 | 1.4 and 1.2 (3.3) |" in text
-    assert "| baseline | 50.0 % | 50.0 | 20.0 % | 50.0 % | 20.0 % | 1.900 | 60.0 % |" in text
+    assert (
+        "| baseline | 50.0 % | 50.0 | 20.0 % | 50.0 % | 20.0 % | 1.900 | 60.0 % | -10.0 |" in text
+    )
     # 1.96 * sqrt(0.5 * 0.5 / 2500)
     assert "2,500 validation photos are a sample, too" in text
     assert "±2.0 points" in text
@@ -429,3 +434,43 @@ def test_a_network_that_did_not_learn_is_named():
     text = EXPERIMENT.text(result)
     assert "**`no-lrn-0` did not learn**" in text
     assert "`no-lrn-1` did not stay finite" in text
+
+
+def test_a_rate_of_its_own_and_one_at_an_end_are_said_beside_the_difference():
+    result = made(no_dropout=[-1.0, -1.1, -0.9], no_lrn=[1.2, 1.4, 1.6])
+    found, settings = result["found"], result["settings"]
+    settings["lrs"] = [0.001, 0.003, 0.03]
+    found["rates"] = {"no-dropout": 0.001, "no-lrn": 0.003}
+    found["trials"] = {name: {"0.001": 3.5, "0.003": 3.4} for name in ("baseline", *found["rates"])}
+    text = EXPERIMENT.text(result)
+    both = "and the baseline at 0.01: the difference is that of both changes."
+    assert f"number for it. It was trained at 0.001, an end of those tried, {both}" in text
+    assert f"It was trained at 0.003 {both}" in text
+    assert '**The rate of "no dropout", 0.001, is at the end of those that were tried' in text
+    assert 'rate of "no response normalisation"' not in text
+    assert "| no dropout | **3.50** | 3.40 | diverged |" in text
+    assert text.startswith("After 8 epochs, of the 72 that `mini`'s recipe has, differences are of")
+
+
+def test_the_gap_between_training_and_validation_is_each_network_s_own():
+    result = made(no_dropout=[-1.0, -1.1, -0.9])
+    result["found"]["runs"]["no-dropout"]["0"]["train_error"] = 0.45
+    text = EXPERIMENT.text(result)
+    assert "; without dropout 45.0 % and 50.0 %, a gap of +5.0 points where the baseline" in text
+    assert "has -10.0. The paper" in text
+    assert (
+        "| no dropout | 50.0 % | 50.0 | 20.0 % | 50.0 % | 20.0 % | 1.900 | 45.0 % | +5.0 |" in text
+    )
+
+
+@pytest.mark.parametrize(
+    ("epochs", "words"),
+    [
+        (4, "is cut at the start of epoch 4 (the other cut would come after the end)"),
+        (5, "is cut at the start of epoch 5 (the other cut would come after the end)"),
+        (9, "is cut at the start of epochs 8 and 9"),
+        (72, "is cut at the start of epochs 58 and 68"),
+    ],
+)
+def test_cuts_that_take_effect_are_named(epochs, words):
+    assert cuts(epochs) == words

@@ -31,7 +31,9 @@ def coordinates(data):
 
 
 def step_of(training, **fields):
-    return Step(name="x", training=training, **{"rate": 0.01, "bias_rate": 0.02, **fields})
+    return Step(
+        name="x", training=training, **{"rate": 0.01, "bias_rate": 0.02, "after": 0, **fields}
+    )
 
 
 # Networks
@@ -230,7 +232,7 @@ def test_momentum_outlives_the_file_between_two_epochs(data, tmp_path):
     training = Training(net="a", nonlinearity="tanh", first_std=0.01)
     path = tmp_path / "x.safetensors"
     for number in (1, 2):
-        assert len(advance(path, step_of(training), splits)) == number
+        assert len(advance(path, step_of(training, after=number - 1), splits)) == number
     net = network_of(training, splits.train)
     optimizer = torch.optim.SGD(
         [
@@ -262,3 +264,11 @@ def test_a_training_that_diverged_says_so(data, tmp_path):
     step = step_of(Training(net="a", first_std=1.0), rate=1e30)
     (epoch,) = advance(tmp_path / "x.safetensors", step, Splits(Dataset(data)))
     assert epoch.loss is None
+
+
+def test_an_epoch_that_another_process_has_trained_meanwhile_is_not_trained_again(data, tmp_path):
+    splits, path = Splits(Dataset(data)), tmp_path / "x.safetensors"
+    first = advance(path, step_of(Training(net="a")), splits)
+    kept = path.read_bytes()
+    assert advance(path, step_of(Training(net="a")), splits) == first
+    assert path.read_bytes() == kept

@@ -1,5 +1,6 @@
 """A network whose columns are apart is the network in one piece: what it says and how it learns."""
 
+import functools
 import shutil
 from dataclasses import replace
 
@@ -8,11 +9,15 @@ import torch
 from safetensors.torch import load_file
 
 from alexnet.config import caffe, mini, net145, one_gpu
+from alexnet.errors import AlexNetError
 from alexnet.network import AlexNet
 from tests.models import tiny, with_tanh
 from tests.train.conftest import LIVELY, THIN, lines, newest, on_ranks, run
+from tests.train.runs import ODD, config_of
 from train.columns import ColumnsError, split
+from train.dataset import Dataset
 from train.mesh import Mesh, open_mesh
+from train.trainer import Trainer
 
 # Twenty steps of 47 photos and of one: a data-parallel process has no photo in every other step.
 STEPS = (
@@ -304,6 +309,51 @@ def test_columns_share_the_weights_and_give_them_back_as_they_were(by_hand, netw
     assert first["numbers"] + second["numbers"] == first["of"]
     assert len(first["collected"]) == 16
     assert second["collected"] == []
+
+
+# Photos that one column can't read
+
+
+def damaged(data, folder, photo):
+    """A copy of a data set with one validation photo spoilt."""
+    shutil.copytree(data, folder)
+    (shard,) = folder.glob("val-*.tar")
+    jpeg = Dataset(folder).split("val").jpeg(photo)
+    held = shard.read_bytes()
+    assert held.count(jpeg) == 1
+    shard.write_bytes(held.replace(jpeg, bytes(len(jpeg))))
+    return folder
+
+
+def _validated(folders):
+    """How validations end in one of two columns, of which the second has copies of the photos."""
+    found = {}
+    with open_mesh(columns=2) as mesh:
+        recipe = replace(ODD, batch=4)  # three minibatches of the twelve photos
+        for name, (first, second) in folders.items():
+            data = Dataset(second if mesh.column else first)
+            trainer = Trainer(config_of(recipe=recipe), data, mesh=mesh)
+            for views in ("centre", "ten"):
+                try:
+                    found[name, views] = trainer.validate(views)["val_loss"]
+                except AlexNetError as error:
+                    found[name, views] = str(error)
+                except SystemExit as end:
+                    found[name, views] = f"exit code {end.code}"
+    return found
+
+
+def test_a_photo_that_one_column_can_t_read_ends_the_validation_in_both(colors, tmp_path):
+    places = {f"photo {n}": damaged(colors, tmp_path / f"{n}", n) for n in (0, 11)}
+    folders = {"whole": (colors, colors)} | {n: (colors, copy) for n, copy in places.items()}
+    one, other = on_ranks(2, functools.partial(_validated, folders))
+    assert len(one) == len(other) == 2 * 3
+    for (name, views), said in one.items():
+        if name == "whole":
+            assert said == other[name, views] > 0
+        else:
+            assert said == "exit code 1"
+            assert "is damaged: copy or prepare the data again." in other[name, views]
 
 
 # What can't be spread

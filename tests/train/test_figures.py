@@ -342,6 +342,22 @@ def test_what_can_not_be_drawn_is_a_sentence_and_the_rest_is_drawn(model, tmp_pa
     assert json.loads(again.stdout.splitlines()[-1])["drawn"] == ["kernels.svg", "curves.svg"]
 
 
+def test_a_run_may_be_its_metrics_under_any_name(model, tmp_path):
+    metrics = tmp_path / "net145.jsonl"
+    metrics.write_bytes((model.parent / "metrics.jsonl").read_bytes())
+    done = invoke(model, "--out", tmp_path / "figures", "--run", metrics)
+    assert done.exit_code == 0, done.output
+    assert "Learning curves (net145)" in (tmp_path / "figures" / "curves.svg").read_text()
+
+
+@pytest.mark.parametrize("option", ["--seed=0", "--views=ten", "--classes=3", "--device=cpu"])
+def test_options_of_figures_that_take_photos_are_refused_without_them(option, model, tmp_path):
+    done = invoke(model, "--out", tmp_path / "figures", option)
+    assert done.exit_code == 2
+    assert f"without --data: leave out {option.split('=')[0]}." in done.stderr
+    assert not (tmp_path / "figures").exists()
+
+
 def test_kernels_that_see_one_channel_have_no_figure():
     checkpoint = fresh_checkpoint(tiny(), seed=0)
     narrow = {"conv1.weight": torch.zeros(8, 1, 5, 5)}

@@ -320,6 +320,42 @@ def test_sigterm_during_a_validation_is_heard_when_it_is_over(colors, tmp_path, 
     assert found["checkpoint"].endswith("epoch-0001-step-000000.safetensors")
 
 
+ASKED_IN_THE_END = """
+import os, signal
+from train.cli import main
+from train.trainer import Trainer
+
+validate = Trainer.validate
+
+def asked(trainer, views="centre"):
+    if views == "ten":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return validate(trainer, views)
+
+Trainer.validate = asked
+main(prog_name="alexnet-train")
+"""
+
+
+def test_sigterm_while_the_finished_network_is_measured_ends_a_run_that_resume_finishes(
+    colors, tmp_path
+):
+    out = tmp_path / "run"
+    options = [*SHORT, "--data", str(colors), "--out", str(out), "--epochs=1"]
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED_IN_THE_END, "fit", *options], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "stopped": "SIGTERM",
+        "checkpoint": str(out / "checkpoints" / "epoch-0001-step-000000.safetensors"),
+    }
+    assert not (out / "model.safetensors").exists()
+    again = json.loads(fit(colors, out, "--epochs=1", "--resume").stdout)
+    assert again["ten_views"]["val_loss"] > 0
+    assert load_checkpoint(out / "model.safetensors").provenance["epochs"] == 1
+
+
 def test_an_epoch_s_line_has_the_rate_of_its_first_step_also_after_a_resume(colors, tmp_path):
     # Half a cosine over two epochs: 1 in the first step, 1/2 in the first of the second epoch.
     flowing = ("recipe.epochs=2", "recipe.schedule.kind=cosine", "recipe.schedule.cut_at=[]")

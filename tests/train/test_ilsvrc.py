@@ -480,7 +480,7 @@ def test_a_place_without_validation_photos_is_a_sentence(tmp_path, imagenet):
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path):
-    folder = published(tmp_path / "imagenet", train=train_photos(60, size=(400, 300)))
+    folder = published(tmp_path / "imagenet", train=train_photos(200, size=(400, 300)))
     make(folder, tmp_path / "whole", shard_photos=40)
     options = ("--size=16", "--shard-photos=40", "--workers=1")
     command = ["prepare", folder, tmp_path / "data", *options]

@@ -210,8 +210,8 @@ def test_commands_go_from_the_archives_to_the_tables():
     # As in the README.
     assert commands[1]["command"] == (
         "torchrun --nnodes 4 --nproc-per-node 2 --rdzv-backend c10d --rdzv-endpoint HOST "
-        "--max-restarts 3 -m train fit --preset net145 --recipe net145 --data runs/imagenet "
-        "--out runs/net145-0 --seed 0 --device cuda --columns 2"
+        "--rdzv-id net145-0-1 --max-restarts 3 -m train fit --preset net145 --recipe net145 "
+        "--data runs/imagenet --out runs/net145-0 --seed 0 --device cuda --columns 2"
     )
     assert [step["everywhere"] for step in commands[:3]] == [False, True, False]
     errors = [step["errors"] for step in commands if step["errors"]]
@@ -293,6 +293,12 @@ def test_steps_can_be_measured_here():
         (["--steps-per-second=1", "--measure"], 2, "one of them"),
         (["--measure", "--measured-on=2"], 2, "--measured-on"),
         (["--steps-per-second=0"], 2, "--steps-per-second"),
+        (["--steps-per-second=1", "--seconds=30"], 2, "without --measure: leave out --seconds."),
+        (
+            ["--steps-per-second=1", "--workers=0", "--measured-batch=4"],
+            2,
+            "leave out --measured-batch, --workers.",
+        ),
         (["--steps-per-second=1", "--columns=3"], 1, "This network has 2 column(s)"),
         (["--steps-per-second=1", "--gpus-per-machine=3"], 1, "2 columns need a multiple of 2"),
         (["--steps-per-second=1", "--set=recipe.bacth=4"], 1, "bacth"),

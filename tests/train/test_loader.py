@@ -28,7 +28,7 @@ from train.loader import Loader
 def main():
     loader = Loader(Dataset(sys.argv[1]).split("train"), batch=8, seed=0, workers=2)
     epoch = loader.epoch(1)
-    next(epoch)
+    next(epoch), next(epoch)  # of either process one: both are there
     print("decoding", flush=True)
     {end}
 
@@ -251,7 +251,7 @@ def running(pid):
         return False
 
 
-def ended(pids, *, within=10):
+def ended(pids, *, within=60):
     deadline = time.monotonic() + within
     while any(map(running, pids)) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -10,7 +10,7 @@ from tests.train.small_photos import prepared
 from train.experiments import pages, side_by_side
 from train.experiments.cifar_training import Epoch, Training, epochs_of
 from train.experiments.experiment import Task, carry_out, read_result
-from train.experiments.race import Rules, Standing, crossing, standing
+from train.experiments.race import Rules, Standing, asked, crossing, standing
 from train.experiments.relu_vs_tanh import EXPERIMENT, Settings
 
 RULES = Rules(target=0.25, rungs=(2,), max_epochs=5)
@@ -102,6 +102,17 @@ def test_nobody_wins_before_all_have_trained_the_epoch():
 def test_the_closest_wins_if_nobody_crosses():
     runs = {"a": curve(0.8, 0.7, 0.6, 0.5, 0.4), "b": curve(0.8, 0.6, 0.5, 0.4, 0.3)}
     assert standing(runs, RULES) == Standing(to_train=(), winner="b")
+
+
+def test_what_a_race_asked_for_ends_at_its_rungs_and_with_its_end():
+    runs = {
+        "a": curve(0.8, 0.7, 0.5, 0.2, 0.1),  # goes on behind the end
+        "b": curve(0.8, 0.6, 0.5, 0.4),
+        "c": curve(0.8, 0.75, 0.7),  # trained on behind a rung
+        "d": curve(0.8, None),
+    }
+    rules = dataclasses.replace(RULES, rungs=(2,))
+    assert [asked(name, runs, rules) for name in runs] == [4, 4, 2, 2]
 
 
 def test_nobody_wins_if_all_diverge():
@@ -265,3 +276,21 @@ def test_a_rate_at_the_end_of_those_that_were_tried_is_pointed_out():
     assert "at the end of those" not in EXPERIMENT.text(result)
     result["found"]["nets"]["a"]["tanh"]["chosen"]["rate"] = 0.03
     assert "**The rate of tanh, 0.03, is at the end of those" in EXPERIMENT.text(result)
+
+
+def test_the_net_that_was_not_run_is_named():
+    words = EXPERIMENT.text(shown(relu=(5.0, 5.0), tanh=(35.0, 35.0)))
+    assert "`layers-conv-local-13pct`: two" in words
+    assert "was not run." in words
+
+
+def test_an_epoch_that_the_rules_do_not_ask_for_is_said():
+    result = shown(relu=(5.0, 5.0), tanh=(35.0, 35.0))
+    assert "these rules ask for" not in EXPERIMENT.text(result)
+    (race,) = result["found"]["nets"]["a"]["tanh"]["races"]
+    won = {"rate": 0.001, "errors": [0.7, 0.5, 0.2], "diverged": False, "crossing": 2.8}
+    near = won | {"rate": 1, "errors": [0.7, 0.6, 0.5], "crossing": None}
+    race["candidates"] = [won, near, near | {"rate": 2, "errors": [0.7, 0.65, 0.6]}]
+    result["settings"]["rungs"] = [2]
+    said = "tanh at 2 trained 3 epochs where these rules ask for 2: nothing was chosen by"
+    assert said in EXPERIMENT.text(result)

@@ -176,7 +176,10 @@ def test_a_difference_is_put_beside_the_papers_and_what_chance_can_make():
     assert "14.0% test error" in words
     assert "+2.0 points" in words
     assert "13% and 11%" in words
+    assert "+2.0 points in favour of it (+2.0 with ten views)" in words
     assert "±0.8 points" in words
+    assert "In this one pair of trainings the one with response normalisation is better" in words
+    assert "`b-wide`" in words
     assert "as in the paper" in words
 
 

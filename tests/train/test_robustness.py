@@ -123,6 +123,7 @@ def test_the_command_prints_a_table_and_writes_json_and_curves(model, data, tmp_
     assert {name: written[name] for name in summary} == summary
     assert [row["photos"] for row in written["classes"]] == [3] * 8
     assert "pillow" in written["versions"]
+    assert written["chance_top1_error"] == 0.875
     assert "occlusion" in plot.read_text()
 
 
@@ -180,6 +181,15 @@ def test_the_figure_has_a_line_for_each_corruption_and_a_dashed_one_for_clean_ph
     assert list(noise.get_ydata()) == pytest.approx([45, 50, 50, 55, 60])
     assert list(clean.get_ydata()) == pytest.approx([40, 40])
     assert [line.get_linestyle() for line in (blur, noise, clean)] == ["-", "-", "--"]
+
+
+def test_the_figure_says_of_which_photos_and_views_it_is_and_where_chance_is():
+    pytest.importorskip("matplotlib", reason="curves need the extra plots")
+    about = {"views": "ten", "photos": 2500, "chance_top1_error": 0.98}
+    axes = figure_of("A network", made_up() | about).axes[0]
+    assert axes.get_title() == "A network\nten views, 2,500 photos"
+    assert axes.lines[-1].get_label() == "chance, 98 %"
+    assert list(axes.lines[-1].get_ydata()) == pytest.approx([98, 98])
 
 
 def test_the_same_figures_make_the_same_file(tmp_path):

@@ -9,12 +9,11 @@ import torch
 
 from tests.alexnet import plain
 from tests.train.runs import ODD, QUIET, train_epoch, trainer_of
-from train import trainer as trainer_module
 from train.dataset import Dataset
 from train.loader import Loader
 from train.recipe import Conv1Config, ScheduleConfig
 from train.recipes import RECIPES, recipe, run_config
-from train.trainer import Trainer, TrainingError
+from train.trainer import Trainer
 
 # Dropout
 
@@ -287,22 +286,6 @@ def test_weights_lie_in_memory_as_the_recipe_says(colors, channels_last):
     weight = trainer.network.conv3.weight
     assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
     assert weight.is_contiguous() != channels_last
-
-
-def test_the_compiler_is_asked_where_the_recipe_says_so(colors, monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch, "compile", lambda network: asked.append(network) or network)
-    monkeypatch.setattr(trainer_module.shutil, "which", lambda name: "/usr/bin/g++")
-    trainer_of(colors, recipe=ODD)
-    assert not asked
-    trainer = trainer_of(colors, recipe=replace(ODD, compiled=True))
-    assert asked == [trainer.network]
-
-
-def test_without_a_compiler_there_is_a_sentence(colors, monkeypatch):
-    monkeypatch.setattr(trainer_module.shutil, "which", lambda name: None)
-    with pytest.raises(TrainingError, match=r"install g\+\+, or use --set recipe.compiled=false"):
-        trainer_of(colors, recipe=replace(ODD, compiled=True))
 
 
 # The named recipes

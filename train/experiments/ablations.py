@@ -23,7 +23,8 @@ class Settings:
     """What is trained, and for how long."""
 
     epochs: int = 8
-    """Of every training: `mini`'s recipe, its cuts moved along."""
+    """Of every training: `mini`'s recipe, its cuts moved along, the last one past the end where
+    there are few."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Each trains the baseline and every variant; differences are paired by them."""
     variants: tuple[Name, ...] = tuple(VARIANTS)
@@ -160,11 +161,15 @@ def _diverged(task: Task) -> list[str]:
 
 
 def _measured(run: Trained) -> dict[str, Any]:
-    """Errors from 0 to 1 and losses in nats, on the validation photos and in the last epoch."""
+    """Errors from 0 to 1 and losses in nats, on the validation photos and in the last epoch.
+
+    `curve`: the top-1 error with the centre view after each epoch.
+    """
     last = run.epochs[-1]
     return {
         "ten": _errors(run.ten_views),
         "centre": _errors(run.centre_view),
+        "curve": [round(line["val_top1_error"], 6) for line in run.epochs],
         "train_error": last["train_error"],
         "train_loss": last["train_loss"],
     }

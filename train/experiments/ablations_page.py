@@ -7,15 +7,24 @@ import statistics
 from typing import TYPE_CHECKING, Any
 
 from alexnet.figures import COLOURS, new_figure
-from train.experiments.intervals import Estimate, binomial_half
-from train.experiments.variants import ONE_VIEW, VARIANTS, Variant
+from train.experiments.ablations_verdicts import (
+    METRICS,
+    agreement,
+    gap,
+    mean,
+    percent,
+    rows_of,
+    too_short,
+)
+from train.experiments.intervals import binomial_half
+from train.experiments.rates import MINI, at_edge, cuts, edge, trials_table
+from train.experiments.variants import VARIANTS, Variant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _OURS, _PAPERS = COLOURS[0], COLOURS[1]
-_METRICS = {"top1": "top-1", "top5": "top-5"}
 _LEGEND: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("mean over seeds, 95 % interval", "o-", {"color": _OURS}),
     ("each seed", "|", {"color": _OURS}),
@@ -26,10 +35,10 @@ _LEGEND: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 def draw(result: dict[str, Any]) -> Figure:
     """What each change adds to the errors: mean, interval and seeds, beside the paper's number."""
-    rows = _rows(result["found"])
+    rows = rows_of(result["found"])
     figure = new_figure(10.0, 1.6 + 0.48 * len(rows))
     panels = figure.subplots(1, 2, sharey=True)
-    for place, (axes, metric) in enumerate(zip(panels, _METRICS, strict=True)):
+    for place, (axes, metric) in enumerate(zip(panels, METRICS, strict=True)):
         _panel(axes, rows, metric, place)
     panels[0].set_yticks(range(len(rows)), [variant.title for variant, _ in rows])
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
@@ -50,7 +59,7 @@ def _panel(axes: Axes, rows: list[tuple[Variant, dict[str, Any]]], metric: str, 
             axes.plot(found["values"], seeds, "|", color=_OURS, markersize=7)
             half = found["half"] or 0.0
             axes.errorbar(found["mean"], height, xerr=half, fmt="o", color=_OURS, capsize=3)
-    axes.set_title(f"{_METRICS[metric].capitalize()} error")
+    axes.set_title(f"{METRICS[metric].capitalize()} error")
     axes.set_xlabel("Points that the change adds")
     axes.grid(visible=False, axis="y")
 
@@ -61,8 +70,8 @@ def text(result: dict[str, Any]) -> str:
     parts = [
         _introduction(result),
         _differences_table(found),
-        _agreement(found),
-        _short(result),
+        agreement(found, result["settings"]["lrs"]),
+        too_short(result),
         _errors_table(found),
         _method(result),
         _rates(result),
@@ -70,17 +79,10 @@ def text(result: dict[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _rows(found: dict[str, Any]) -> list[tuple[Variant, dict[str, Any]]]:
-    """Variants in their order, one view last."""
-    differences = found["differences"]
-    named = [*VARIANTS.items(), ("one-view", ONE_VIEW)]
-    return [(variant, differences[name]) for name, variant in named if name in differences]
-
-
 def _introduction(result: dict[str, Any]) -> str:
     settings, data, plain = result["settings"], result["data"], result["found"]["runs"]["baseline"]
     photos, seeds = data["photos"], settings["seeds"]
-    words = (
+    words = _early(settings["epochs"]) + (
         f"One thing of the paper is taken away from `mini` at a time, and both are trained for "
         f"{settings['epochs']} epochs with {len(seeds)} seed{'s' if len(seeds) > 1 else ''} on "
         f"{photos['train']:,} photos of {data['classes']} classes. Differences of the errors with "
@@ -93,10 +95,20 @@ def _introduction(result: dict[str, Any]) -> str:
         half = 100 * binomial_half(error, photos["val"])
         words += (
             f" The {photos['val']:,} validation photos are a sample, too: an error of "
-            f"{_percent(error)} on so many has an interval of ±{half:.1f} points of its own, part "
+            f"{percent(error)} on so many has an interval of ±{half:.1f} points of its own, part "
             "of which is common to the networks that are compared."
         )
     return words
+
+
+def _early(epochs: int) -> str:
+    """What so few epochs can show."""
+    if 2 * epochs > MINI.epochs:
+        return ""
+    return (
+        f"After {epochs} epochs, of the {MINI.epochs} that `mini`'s recipe has, differences are of "
+        "how fast networks begin to learn, and not of how good they become. "
+    )
 
 
 def _differences_table(found: dict[str, Any]) -> str:
@@ -104,8 +116,8 @@ def _differences_table(found: dict[str, Any]) -> str:
         "| change | seeds | top-1, points | top-5, points | the paper, top-1 and top-5 |",
         "| --- | ---: | ---: | ---: | --- |",
     ]
-    for variant, difference in _rows(found):
-        cells = [_points(difference[metric]) for metric in _METRICS]
+    for variant, difference in rows_of(found):
+        cells = [_points(difference[metric]) for metric in METRICS]
         lines.append(
             f"| {variant.title} | {len(difference['seeds'])} | {' | '.join(cells)} | "
             f"{variant.says} |"
@@ -120,99 +132,39 @@ def _points(found: dict[str, Any]) -> str:
     return f"{found['mean']:+.1f}{half}"
 
 
-def _agreement(found: dict[str, Any]) -> str:
-    """A sentence a change."""
-    lines = []
-    for variant, difference in _rows(found):
-        if not difference["seeds"]:
-            continue
-        verdicts = [
-            _verdict(_estimate(difference[metric]), paper, at_least=variant.at_least)
-            for metric, paper in zip(_METRICS, variant.paper, strict=True)
-        ]
-        first, second = verdicts
-        words = first if first == second else f"top-1: {first}; top-5: {second}"
-        lines.append(f"- {variant.title[0].upper()}{variant.title[1:]}: {words}.")
-    return "Agreement with the paper:\n\n" + "\n".join(lines) if lines else ""
-
-
-def _estimate(found: dict[str, Any]) -> Estimate:
-    return Estimate(mean=found["mean"], half=found["half"])
-
-
-def _verdict(ours: Estimate, paper: float | None, *, at_least: bool) -> str:
-    if ours.half is None:
-        return "one seed alone decides nothing"
-    if ours.sign == 0:
-        held = paper is not None and not at_least and ours.holds(paper)
-        return "not decided: the interval holds 0" + (" and the paper's number" if held else "")
-    worse = "worse without the paper's choice" if ours.sign > 0 else "**better** without it"
-    if paper is None:
-        return f"{worse}; the paper has no number for it"
-    if ours.sign < 0:
-        return f"{worse}, against the paper"
-    if at_least:
-        more = ours.mean + ours.half >= paper
-        return f"{worse}, as in the paper" + ("" if more else ", but by less")
-    if ours.holds(paper):
-        return f"{worse}, and the interval holds the paper's number"
-    return f"{worse}, as in the paper, but by {'less' if ours.mean < paper else 'more'}"
-
-
-def _short(result: dict[str, Any]) -> str:
-    """What a short training can't show, where it did not show it."""
-    found, names = result["found"], ("no-dropout", "no-noise")
-    unseen = [
-        name
-        for name in names
-        if found["differences"].get(name, {}).get("seeds")
-        and _estimate(found["differences"][name]["top1"]).sign <= 0
-    ]
-    plain = found["runs"]["baseline"].values()
-    if not unseen or not plain:
-        return ""
-    errors = statistics.fmean(run["train_error"] for run in plain)
-    measured = statistics.fmean(run["centre"]["top1"] for run in plain)
-    subject = " and ".join({"no-dropout": "dropout", "no-noise": "colour noise"}[n] for n in unseen)
-    return (
-        f"What {subject} {'is' if len(unseen) == 1 else 'are'} for is not seen here: both are "
-        f"against overfitting, and {result['settings']['epochs']} epochs hardly overfit. In the "
-        f"last one the baseline's training error, with dropout and noise, was {_percent(errors)} "
-        f"and its validation error with one view {_percent(measured)}. The paper trained for 90."
-    )
-
-
 def _errors_table(found: dict[str, Any]) -> str:
     lines = [
         "| network | top-1, ten views | by seed | top-5, ten views | top-1, one view | "
-        "top-5, one view | loss, ten views | training error |",
-        "| --- |" + " ---: |" * 7,
+        "top-5, one view | loss, ten views | training error | gap, points |",
+        "| --- |" + " ---: |" * 8,
     ]
     for name, runs in found["runs"].items():
         title = _titles([name])[0]
         if not runs:
-            lines.append(f"| {title} | to come |" + " |" * 6)
+            lines.append(f"| {title} | to come |" + " |" * 7)
             continue
         rows = list(runs.values())
         seeds = " / ".join(f"{100 * row['ten']['top1']:.1f}" for row in rows)
         means = [
-            _percent(statistics.fmean(row[views][metric] for row in rows))
+            percent(statistics.fmean(row[views][metric] for row in rows))
             for views, metric in (("ten", "top5"), ("centre", "top1"), ("centre", "top5"))
         ]
-        top1 = _percent(statistics.fmean(row["ten"]["top1"] for row in rows))
+        top1 = percent(statistics.fmean(row["ten"]["top1"] for row in rows))
         loss = f"{statistics.fmean(row['ten']['loss'] for row in rows):.3f}"
-        error = _percent(statistics.fmean(row["train_error"] for row in rows))
+        error = f"{percent(mean(rows, 'train_error'))} | {gap(rows):+.1f}"
         lines.append(f"| {title} | {top1} | {seeds} | {' | '.join(means)} | {loss} | {error} |")
     return "\n".join(lines)
 
 
 def _method(result: dict[str, Any]) -> str:
     words = (
-        "The training error is the running one of the last epoch, with that training's own "
-        "dropout and noise. Without overlap: windows of 2x2, conv2 padded by 1 and conv5 not at "
-        "all, as in #147, which gives maps of 55, 28, 26, 13, 11 and 6. One column: half the maps, "
-        "but for conv5 and the full layers, as in #145-half. tanh(x) stands for every ReLU, with "
-        "the same first weights."
+        "Every training is by `mini`'s recipe shortened: the rate "
+        f"{cuts(result['settings']['epochs'])}. The training error is the running one of the last "
+        "epoch, with that training's own dropout and noise, and the gap what the validation error "
+        "with one view is above it. Without overlap: windows of 2x2, conv2 padded by 1 and conv5 "
+        "not at all, as in #147, which gives maps of 55, 28, 26, 13, 11 and 6. One column: half "
+        "the maps, but for conv5 and the full layers, as in #145-half. tanh(x) stands for every "
+        "ReLU, with the same first weights."
     )
     if result["found"]["diverged"]:
         names = ", ".join(f"`{name}`" for name in result["found"]["diverged"])
@@ -239,37 +191,26 @@ def _rates(result: dict[str, Any]) -> str:
     length = "an epoch" if epochs == 1 else f"the last of {epochs} epochs"
     words = (
         "Learning rates: tanh, and leaving out normalisation or dropout, change how large signals "
-        "are, and `mini`'s 0.01 was found without such changes. So each of them has a rate of its "
-        f"own, as tanh had in the paper: that with the lowest training loss in {length} at a "
-        f"constant rate, with seed {settings['seeds'][0]}. "
+        f"are, and `mini`'s {MINI.lr:g} was found without such changes. So each of them has a rate "
+        "of its own, as tanh had in the paper: that with the lowest training loss in "
+        f"{length} at a constant rate, with seed {settings['seeds'][0]}. "
         f"These were the losses; chance is {math.log(result['data']['classes']):.2f}."
     )
     plain = trials.get("baseline", {})
-    if len(plain) == len(settings["lrs"]) and float(min(plain, key=plain.__getitem__)) != 0.01:
+    if len(plain) == len(settings["lrs"]):
         best = min(plain, key=plain.__getitem__)
-        words += (
-            f" By this rule the baseline would have had {best}; it keeps `mini`'s recipe, an "
-            "advantage for those that have the rate that suits them."
-        )
-    columns = [f"{lr:g}" for lr in settings["lrs"]]
-    lines = [f"| network | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
-    for name, losses in trials.items():
-        chosen = f"{rates[name]:g}" if name in rates else ""
-        cells = [_loss(losses.get(lr), chosen=lr == chosen) for lr in columns]
-        lines.append(f"| {_titles([name])[0]} | {' | '.join(cells)} |")
-    return words + "\n\n" + "\n".join(lines)
-
-
-def _loss(loss: float | None, *, chosen: bool) -> str:
-    if loss is None:
-        return "-"
-    return f"**{loss:.2f}**" if chosen else f"{loss:.2f}"
+        if float(best) != MINI.lr:
+            words += (
+                f" By this rule the baseline would have had {best}; it keeps `mini`'s recipe, an "
+                "advantage for those that have the rate that suits them."
+            )
+    titles = {name: _titles([name])[0] for name in trials}
+    ends = [name for name, rate in rates.items() if at_edge(rate, settings["lrs"])]
+    warnings = [edge(f'"{VARIANTS[name].title}"', rates[name]) for name in ends]
+    table = trials_table(settings["lrs"], trials, chosen=rates, titles=titles)
+    return "\n\n".join([words, table, *warnings])
 
 
 def _titles(names: list[str]) -> list[str]:
     every = {"baseline": "baseline"} | {str(n): variant.title for n, variant in VARIANTS.items()}
     return [every[name] for name in names]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

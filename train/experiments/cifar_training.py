@@ -62,6 +62,9 @@ class Step:
     rate: float
     """Of weights."""
     bias_rate: float
+    after: int
+    """Epochs before it. A file that has more by now is left as it is: a process of a session that
+    was killed may have ended its epoch in the meantime."""
     files: int | None = None
     """How many files of photos to read; None: all."""
     tested: bool = False
@@ -92,7 +95,7 @@ def train_epoch(net: nn.Module, optimizer: SGD, batches: Minibatches) -> Epoch:
 
 
 def advance(path: Path, step: Step, splits: Splits) -> list[Epoch]:
-    """Train one epoch more; all epochs so far.
+    """Train the epoch that follows `step.after`, unless `path` has it; all epochs so far.
 
     `path` is a .safetensors file of weights, velocities and epochs, written anew as a whole.
 
@@ -100,9 +103,11 @@ def advance(path: Path, step: Step, splits: Splits) -> list[Epoch]:
         AlexNetError: it is damaged, or holds another training.
     """
     training = step.training
+    epochs = epochs_of(path, training)
+    if len(epochs) > step.after:
+        return epochs
     net = network_of(training, splits.train)
     optimizer = _optimizer(net, step)
-    epochs = epochs_of(path, training)
     if epochs:
         _load(path, net, optimizer)
     epoch = train_epoch(net, optimizer, _batches(step, splits.train, len(epochs)))

@@ -36,7 +36,7 @@ class Settings:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """One training each."""
     epochs: int = 8
-    """The recipe's cuts move along."""
+    """The recipe's cuts move along, the last one past the end where there are few."""
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alexnet.figures import COLOURS, new_figure
+from train.experiments.rates import cuts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +57,8 @@ def text(result: dict[str, Any]) -> str:
     averages = found["averages"]
     parts = [
         f"The network `mini` trained by its recipe in {settings['epochs']} epochs with each of "
-        f"{len(settings['seeds'])} seeds; probabilities averaged with equal weights, "
+        f"{len(settings['seeds'])} seeds, in which the rate {cuts(settings['epochs'])}; "
+        "probabilities averaged with equal weights, "
         f"{result['data']['photos']['val']:,} validation photos of {found['classes']} classes, ten "
         "views. Mean and range are over all subsets of the networks. The paper's figures are for "
         "ImageNet and its full-size network."

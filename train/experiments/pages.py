@@ -29,12 +29,16 @@ def small_print(result: dict[str, Any]) -> str:
     machine, data = result["machine"], result["data"]
     where = machine["device"] if machine["device"] != "cpu" else f"{machine['cores']} cores"
     named = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    done = "All of it was run" if result["complete"] else "**Not all of it was run yet**"
+    done = (
+        "All that these settings ask for was run"
+        if result["complete"]
+        else "**Not all of it was run yet**"
+    )
     photos = f"{data['photos']['train']:,} training and {data['photos']['val']:,} validation photos"
     return (
         f"`{result['command']}`: {result['runs']} trainings, {hours(result['seconds'])} of "
-        f"training in all, on {machine['cpu']} ({where}), {named}; {photos} of {data['size']} "
-        f"pixels; {result['date']}. {done}."
+        f"training, added up over processes, on {machine['cpu']} ({where}), {named}; "
+        f"{photos} of {data['size']} pixels; {result['date']}. {done}."
     )
 
 
@@ -44,18 +48,22 @@ def hours(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def check_page(experiment: Experiment, docs: Path) -> None:
+    """Find out before the trainings that `publish` would not find its place.
+
+    Raises:
+        ExperimentError: the page is not there, or has no place for this experiment.
+    """
+    _check_places(_read(docs), experiment)
+
+
 def publish(experiment: Experiment, result: dict[str, Any], docs: Path) -> None:
     """Write the section into `docs`/results.md, and its figure beside the page.
 
     Raises:
         ExperimentError: the page is not there, or has no place for this experiment.
     """
-    path = docs / PAGE
-    try:
-        page = path.read_text("utf-8")
-    except OSError as error:
-        raise ExperimentError(f"{path} can't be read: name the folder of {PAGE}.") from error
-    write_text(path, with_section(page, experiment, result))
+    write_text(docs / PAGE, with_section(_read(docs), experiment, result))
     draw(experiment, result, docs / _figure(experiment))
 
 
@@ -71,21 +79,38 @@ def with_section(page: str, experiment: Experiment, result: dict[str, Any]) -> s
     Raises:
         ExperimentError: the page has no marks for it.
     """
+    _check_places(page, experiment)
     begin, end = marks(experiment.name)
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.S)
-    places = len(pattern.findall(page))
-    if places != 1:
-        raise ExperimentError(
-            f"The page has {places} places for {experiment.name}, not one: it takes the lines "
-            f"{begin} and {end}."
-        )
     text = f"{begin}\n\n{section(experiment, result)}\n\n{end}"
-    return pattern.sub(lambda _: text, page)
+    return _places(experiment).sub(lambda _: text, page)
 
 
 def marks(name: str) -> tuple[str, str]:
     """The lines between which a section is made by the program."""
     return f"<!-- experiment {name} -->", f"<!-- end of {name} -->"
+
+
+def _places(experiment: Experiment) -> re.Pattern[str]:
+    begin, end = marks(experiment.name)
+    return re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.S)
+
+
+def _check_places(page: str, experiment: Experiment) -> None:
+    places = len(_places(experiment).findall(page))
+    if places != 1:
+        begin, end = marks(experiment.name)
+        raise ExperimentError(
+            f"The page has {places} places for {experiment.name}, not one: it takes the lines "
+            f"{begin} and {end}."
+        )
+
+
+def _read(docs: Path) -> str:
+    path = docs / PAGE
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise ExperimentError(f"{path} can't be read: name the folder of {PAGE}.") from error
 
 
 def _figure(experiment: Experiment) -> str:

@@ -69,3 +69,11 @@ def standing(runs: Mapping[str, Sequence[Epoch]], rules: Rules) -> Standing:
         if number in rules.rungs:
             left = left[: max(2, -(-len(left) // 2))]
     return Standing(to_train=(), winner=left[0] if left else None)
+
+
+def asked(name: str, runs: Mapping[str, Sequence[Epoch]], rules: Rules) -> int:
+    """How many of the epochs of `name` the race asked for; the winner's may be more."""
+    for count in range(len(runs[name])):
+        if name not in standing({**runs, name: runs[name][:count]}, rules).to_train:
+            return count
+    return len(runs[name])

@@ -12,6 +12,7 @@ MODULES = {
     "relu-vs-tanh": "train.experiments.relu_vs_tanh",
     "response-norm": "train.experiments.response_norm",
     "ablations": "train.experiments.ablations",
+    "dropout": "train.experiments.dropout",
     "ensemble": "train.experiments.ensemble",
     "transfer": "train.experiments.transfer",
 }

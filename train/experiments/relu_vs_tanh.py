@@ -94,10 +94,21 @@ class _Runs:
                 for first_std in self.settings.first_stds:
                     race = self.race(net, nonlinearity, first_std)
                     names = self.standing(race).to_train
-                    yield from (_step(one) for one in race if _name(one) in names)
+                    yield from (self.step(one) for one in race if _name(one) in names)
                 for one in self.seeds(net, nonlinearity):
                     if self.unfinished(one):
-                        yield _step(one)
+                        yield self.step(one)
+
+    def step(self, one: Candidate) -> Step:
+        """The next epoch of a training."""
+        training, rate = one
+        return Step(
+            name=_name(one),
+            training=training,
+            rate=rate,
+            bias_rate=2 * rate,
+            after=len(self.of(one)),
+        )
 
     def race(
         self, net: Literal["a", "b"], nonlinearity: Nonlinearity, first_std: float
@@ -198,11 +209,6 @@ def _name(one: Candidate) -> str:
         f"{training.net}-{training.nonlinearity}-std{training.first_std:g}-rate{rate:g}"
         f"-seed{training.seed}"
     )
-
-
-def _step(one: Candidate) -> Step:
-    training, rate = one
-    return Step(name=_name(one), training=training, rate=rate, bias_rate=2 * rate)
 
 
 EXPERIMENT = Experiment(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from alexnet.figures import COLOURS, new_figure
 from train.experiments.cifar_photos import BATCH, minibatches
+from train.experiments.rates import at_edge, edge
+from train.experiments.relu_vs_tanh_races import races
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,10 +47,22 @@ def _panel(axes: Axes, net: dict[str, Any], settings: dict[str, Any]) -> None:
             for run in race["candidates"]:
                 _curve(axes, run, "-", color=colour, alpha=0.18, linewidth=0.8)
         label = _NAMES[kind] if net[kind]["chosen"] else f"{_NAMES[kind]} (the race goes on)"
+        bold = _middle_seed(net[kind], settings["max_epochs"])
         for run in net[kind]["seeds"]:
-            _curve(axes, run, line, color=colour, linewidth=1.6, label=label)
-            label = ""
+            look = {"linewidth": 2.0} if run["seed"] == bold else {"linewidth": 0.8, "alpha": 0.6}
+            _curve(axes, run, line, color=colour, **look)
+        axes.plot([], [], line, color=colour, linewidth=2.0, label=label)
     axes.axhline(target, color="black", linewidth=0.8, linestyle=":")
+    axes.annotate(
+        f"{target:.0%} training error",
+        (0.5, target),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, -4),
+        textcoords="offset points",
+        ha="center",
+        va="top",
+        fontsize=8.5,
+    )
     axes.plot([], [], color="grey", alpha=0.4, linewidth=0.8, label="other rates")
     for kind, (_, colour) in _LINES.items():
         middle = _median(net[kind], settings["max_epochs"])
@@ -80,10 +94,13 @@ def text(result: dict[str, Any]) -> str:
     parts = []
     for name, net in nets.items():
         parts += [_finding(name, net, settings), _chosen_table(net, settings)]
-        parts += [_edge(kind, net[kind]["chosen"]["rate"]) for kind in _at_edge(net, settings)]
+        for kind, title in _NAMES.items():
+            rate = (net[kind]["chosen"] or {"rate": None})["rate"]
+            if rate is not None and at_edge(rate, settings["rates"]):
+                parts.append(edge(title, rate))
     parts.append(_method(settings, result["data"]["photos"]["train"]))
     for name, net in nets.items():
-        parts += [_search_words(name, settings), _search_table(net)]
+        parts += races(name, net, settings)
     return "\n\n".join(parts)
 
 
@@ -128,7 +145,8 @@ def _finding(name: str, net: dict[str, Any], settings: dict[str, Any]) -> str:
 def _chosen_table(net: dict[str, Any], settings: dict[str, Any]) -> str:
     rows = [
         "| | rate | conv1's first std | seeds | "
-        f"epochs to {settings['target']:.0%}, median | least to most | paper, read off the plot |",
+        f"epochs to {settings['target']:.0%}, median | least to most | "
+        "paper, as others read its plot |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for kind, paper in (("relu", "about 6"), ("tanh", "about 36")):
@@ -147,23 +165,12 @@ def _chosen_table(net: dict[str, Any], settings: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def _at_edge(net: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    """Nonlinearities whose rate is the lowest or the highest that was tried."""
-    rates = settings["rates"]
-    ends = (min(rates), max(rates)) if len(rates) > 1 else ()
-    return [kind for kind in _NAMES if net[kind]["chosen"] and net[kind]["chosen"]["rate"] in ends]
-
-
-def _edge(kind: str, rate: float) -> str:
-    return (
-        f"**The rate of {_NAMES[kind]}, {rate:g}, is at the end of those that were tried: one "
-        "beyond it may be quicker.**"
-    )
-
-
 def _method(settings: dict[str, Any], photos: int) -> str:
+    missing = [words for name, words in _NETS.items() if name not in settings["nets"]]
+    not_run = f" {missing[0][0].upper()}{missing[0][1:]} was not run." if missing else ""
     return (
-        "Solid lines are ReLUs and dashed ones tanh(x), a line a seed. The error is the running "
+        "Solid lines are ReLUs and dashed ones tanh(x), a line a seed, the one in the middle bold. "
+        "The error is the running "
         "one of each epoch's minibatches, taken before the update that each of them leads to, and "
         f"drawn at the epoch's end; {settings['target']:.0%} is crossed on the straight line "
         "between two epochs. As in cuda-convnet: whole photos on a scale of 0 to 255 less the mean "
@@ -172,50 +179,8 @@ def _method(settings: dict[str, Any], photos: int) -> str:
         "no regularisation of any kind, and a rate of its own for each nonlinearity. Our own "
         "choices: the network, constant rates, first weights that are the same for both "
         "nonlinearities, the order of the photos (drawn once), and photos stored as JPEG of "
-        "quality 95."
+        f"quality 95.{not_run}"
     )
-
-
-def _search_words(name: str, settings: dict[str, Any]) -> str:
-    rates = ", ".join(f"{rate:g}" for rate in settings["rates"])
-    rungs = " and ".join(str(rung) for rung in settings["rungs"])
-    halved = f"After epochs {rungs} the better half went on, and never less than two. "
-    several = len(settings["first_stds"]) > 1
-    each = (
-        " and for each deviation of conv1's first weights (with the layer file's 0.0001 a tanh "
-        "begins nearly linear, so a larger one is tried for both)"
-    )
-    quicker = ", and the quicker race of each nonlinearity gave the values above"
-    return (
-        f"How the rates of net {name.upper()} were chosen: {rates} raced with the seed "
-        f"{settings['seeds'][0]}, for each nonlinearity{each if several else ''}. "
-        f"{halved if rungs else ''}The first to cross ended the race{quicker if several else ''}. "
-        "The table has the epoch at which a training crossed, or in brackets how many epochs it "
-        "trained and the error in the last of them."
-    )
-
-
-def _search_table(net: dict[str, Any]) -> str:
-    rates = [run["rate"] for run in net["relu"]["races"][0]["candidates"]]
-    rows = [
-        "| nonlinearity, std | " + " | ".join(f"{rate:g}" for rate in rates) + " |",
-        "| --- |" + " ---: |" * len(rates),
-    ]
-    for kind, name in _NAMES.items():
-        for race in net[kind]["races"]:
-            cells = [_cell(run, won=run["rate"] == race["rate"]) for run in race["candidates"]]
-            rows.append(f"| {name}, {race['first_std']:g} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
-
-
-def _cell(run: dict[str, Any], *, won: bool) -> str:
-    if run["diverged"]:
-        return "diverged"
-    if not run["errors"]:
-        return ""
-    if run["crossing"] is not None:
-        return f"**{run['crossing']:.1f}**" if won else f"{run['crossing']:.1f}"
-    return f"({len(run['errors'])}: {run['errors'][-1]:.0%})"
 
 
 def _counts(run: dict[str, Any]) -> bool:
@@ -230,6 +195,12 @@ def _missed(found: dict[str, Any]) -> bool:
 def _median(found: dict[str, Any], most: int) -> float | None:
     times = _times(found, most)
     return statistics.median(times.values()) if times else None
+
+
+def _middle_seed(found: dict[str, Any], most: int) -> int | None:
+    """The seed of the median, and of two in the middle the quicker one's."""
+    times = _times(found, most)
+    return sorted(times, key=lambda seed: times[seed])[(len(times) - 1) // 2] if times else None
 
 
 def _times(found: dict[str, Any], most: int) -> dict[int, float]:

@@ -137,6 +137,7 @@ def _steps(
             training=training,
             rate=settings.rate * 0.1 ** max(0, part - 1),
             bias_rate=2 * settings.rate,
+            after=done,
             files=max(1, files - 1) if part == 0 else None,
             tested=True,
         )

@@ -30,7 +30,8 @@ class Settings:
     """What is trained, and for how long."""
 
     epochs: int = 6
-    """Of each training on the second half of the classes: `mini`'s recipe, its cuts moved along."""
+    """Of each training on the second half of the classes: `mini`'s recipe, its cuts moved along,
+    the last one past the end where there are few."""
     pretrain_epochs: int = 8
     """Of the training on the first half, likewise."""
     seeds: tuple[int, ...] = (0, 1, 2)

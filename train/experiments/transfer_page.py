@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from alexnet.figures import COLOURS, new_figure
 from train.experiments.intervals import Estimate, binomial_half
+from train.experiments.rates import cuts
 from train.experiments.transfer_variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def draw(result: dict[str, Any]) -> Figure:
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1.0))
     _curves(left, found["runs"])
     _dots(right, found["differences"])
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(
+        *left.get_legend_handles_labels(), loc="outside lower center", ncols=4, handlelength=4
+    )
     return figure
 
 
@@ -67,7 +70,7 @@ def _dots(axes: Axes, differences: dict[str, Any]) -> None:
             axes.errorbar(found["mean"], height, xerr=half, fmt="o", color=colour, capsize=3)
     axes.set_yticks(range(len(differences)), [VARIANTS[name].title for name in differences])
     axes.set_ylim(len(differences) - 0.4, -0.6)
-    axes.set_title("Against the training from scratch")
+    axes.set_title("Against its own training from scratch")
     axes.set_xlabel("difference in top-1 error with ten views, points")
     axes.grid(visible=False, axis="y")
 
@@ -189,12 +192,16 @@ def _paper() -> str:
 
 def _method(result: dict[str, Any]) -> str:
     settings = result["settings"]
+    before = settings["pretrain_epochs"]
     return (
-        "All trainings are by `mini`'s recipe with its cuts moved along, its first rate for every "
-        "layer unless said otherwise; at a tenth means the weights of conv1-conv5 and not their "
-        "biases, as in 2012's chain. Mean image and colours are those of the half that is learnt. "
-        f"From scratch with the epochs of both means {settings['epochs']} and "
-        f"{settings['pretrain_epochs']}, all on the second half."
+        f"All trainings are by `mini`'s recipe shortened: in {settings['epochs']} epochs the rate "
+        f"{cuts(settings['epochs'])}, in {before} it {cuts(before)} and in "
+        f"{settings['epochs'] + before} it {cuts(settings['epochs'] + before)}. Its first rate is "
+        "that of every layer unless said otherwise; at a tenth means the "
+        "weights of conv1-conv5 and not their biases, as in 2012's chain. Mean image and colours "
+        "are those of the half that is learnt. "
+        f"From scratch with the epochs of both means {settings['epochs']} and {before}, all on the "
+        "second half."
     )
 
 

@@ -140,7 +140,7 @@ VARIANTS: dict[Name, Variant] = {
         title="one column of half the maps",
         change=one_column,
         paper=(1.7, 1.2),
-        says="1.7 and 1.2 (3.2)",
+        says="1.7 and 1.2 on LSVRC-2010 (3.2)",
     ),
     "no-dropout": Variant(
         title="no dropout",

@@ -54,8 +54,8 @@ class Gallery:
             self._save("kernels", figure)
 
     def curves(self, run: Path) -> None:
-        """Learning curves; missing where the run has left no metrics."""
-        lines = curves.read_metrics(run / METRICS)
+        """Learning curves; missing where the run, a folder or its metrics, has left none."""
+        lines = curves.read_metrics(run if run.is_file() else run / METRICS)
         if not lines:
             self.facts["missing"]["curves"] = (
                 f"No learning curves: {run} has no epoch in {METRICS}; name the run's folder "
@@ -64,7 +64,7 @@ class Gallery:
             return
         facts = self.facts["curves"] = curves.curves(lines)
         with styled():
-            self._save("curves", curves.draw(facts, title=f"Learning curves ({run.name})"))
+            self._save("curves", curves.draw(facts, title=f"Learning curves ({run.stem})"))
 
     def of_photos(
         self, data: Path | None, *, seed: int, views: str, classes: int, device: str
