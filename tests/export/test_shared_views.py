@@ -226,7 +226,7 @@ def test_strips_of_an_edge_are_one_batch():
     found = [node.name for node in nodes if layer_of(node.name) == "conv2"]
     assert found == ["conv2", "conv2_top", "conv2_bottom", "conv2_left", "conv2_right"]
     # Those of left and right edges are computed on their side.
-    read = {node.name: (node.input[0], node.input[1]) for node in nodes}
+    read = {node.name: tuple(node.input[:2]) for node in nodes}
     assert read["conv2_top"] == ("conv2_top_in", "conv2.weight")
     assert read["conv2_left"] == ("conv2_left_lying", "conv2.weight.lying")
     # No view of this preset differs at its beginning.
