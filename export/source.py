@@ -19,6 +19,7 @@ from export.choices import GraphChoices, choices_for
 from export.graph import onnx_model
 from export.precision import half_precision, set_metadata
 from export.quantize import quantised, quantised_layers
+from export.winograd import is_by_tiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,6 +84,11 @@ class Source:
         if self.info.target == "openvino" and precision in ("bf16", "fp16"):
             return _for_openvino(model, precision)
         if precision == "int8":
+            if is_by_tiles(model):
+                raise AlexNetError(
+                    f"{self.path} has Winograd's convolutions, whose sums int8 would round once "
+                    "more: begin with its checkpoint, and with --convolutions direct."
+                )
             ranges = calibrated(
                 self.lean,
                 self.photos(calibrate),

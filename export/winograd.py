@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ from alexnet.config import Config
 from alexnet.geometry import Layer
 from export.layer_nodes import Graph, add_columns, conv_of
 from export.nodes import HEIGHT, WIDTH
+
+if TYPE_CHECKING:
+    import onnx
 
 _PHASES = ("even", "odd")
 _KERNELS = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, -2]]) / 2
@@ -71,6 +74,11 @@ def chain_of(config: Config, following: Sequence[Layer]) -> tuple[Layer, ...]:
             break
         chain.append(layer)
     return tuple(chain)
+
+
+def is_by_tiles(model: onnx.ModelProto) -> bool:
+    """Whether `add_chain` has written a part of the graph."""
+    return any(node.name.endswith("_product_11") for node in model.graph.node)
 
 
 def add_chain(graph: Graph, chain: Sequence[Layer], source: str, *, side: int) -> str:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from alexnet.backends import open_backend
 from alexnet.checkpoint import save_checkpoint
 from alexnet.config import PRESETS, ConvConfig, LRNConfig, PoolConfig, mini, preset
+from alexnet.errors import AlexNetError
 from alexnet.geometry import layers
 from export.by_layer import compare_layers, first_different
 from export.choices import PLAIN, GraphChoices
@@ -20,6 +21,7 @@ from export.graph import onnx_model, write_onnx
 from export.layer_nodes import Graph
 from export.nodes import Nodes
 from export.precision import half_precision
+from export.source import open_source
 from export.winograd import add_chain, chain_of
 from tests.export.float64 import values_of
 from tests.models import real_pixels, small, tiny, with_tanh
@@ -265,6 +267,12 @@ def test_layers_that_are_there_are_compared(tmp_path):
     names = {row.layer for row in rows}
     assert {"pool2", "pool5", "fc6"} <= names
     assert "conv3" not in names
+
+
+def test_its_sums_are_not_rounded_to_int8(tmp_path):
+    write_onnx(untrained(tiny(), seed=0), tmp_path / "m.onnx", choices=WINOGRAD)
+    with pytest.raises(AlexNetError, match="begin with its checkpoint, and with --convolutions di"):
+        open_source(tmp_path / "m.onnx").in_precision("int8")
 
 
 def test_winograd_in_half_precision():

@@ -46,7 +46,7 @@ def test_overfitting_is_a_gap_that_dropout_closes():
         assert line in text.splitlines()
     assert "that is the overfitting of which the paper speaks" in text
     # 64 % of 2,500 has a standard error of .96 points, of which 1.96 make the interval.
-    assert "adds +4.0 points of top-1 error" in text
+    assert "with ten views is different by +4.0 points" in text
     assert "uncertain by ±1.9" in text
     assert "rises again by 0.50 nats" in text
     # .65 after three epochs; with dropout .6 after four, a third more.
