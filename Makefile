@@ -21,7 +21,7 @@ demo: venv
 
 # A worker that dies ends the run with the name of its test; started again it could hang.
 test: venv
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --max-worker-restart 0
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 lint: venv
 	$(BIN)/ruff check .

@@ -20,6 +20,11 @@ def model_path():
     return shipped_model()
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/train/"))
+
+
 # What CI's machine can't have. Any other skip means that something was not installed there.
 EXCUSES = ("GPU", "root reads every", "root may read every")
 
