@@ -10,6 +10,10 @@ from alexnet.checkpoint import shipped_model
 # A background job starts with interrupts ignored, and so would the programs that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Test processes share the cores: threads of one would wait for those of another. Set before torch
+# is imported, and for the programs that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # No test fills the user's cache folder; those of the cache name one of their own.
 os.environ["ALEXNET_CACHE"] = "off"
 

@@ -435,8 +435,3 @@ def test_data_that_are_not_prepared_are_refused(tmp_path):
     done = fit(tmp_path, tmp_path / "run", check=False)
     assert done.returncode == 1
     assert "alexnet-train prepare" in done.stderr
-
-
-def test_mini_learns_handwritten_digits_in_three_epochs(digits, tmp_path):
-    done = run("fit", "--preset=mini", "--data", digits, "--out", tmp_path / "run", "--epochs=3")
-    assert json.loads(done.stdout)["val_top1_error"] < 0.4
