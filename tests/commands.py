@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 
 def on_terminal(module, *arguments, **options):
@@ -52,7 +53,7 @@ def here(module, *arguments):
     """
     words = [os.fspath(word) if isinstance(word, os.PathLike) else str(word) for word in arguments]
     handlers = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
-    argv, folder, before = sys.argv, os.getcwd(), dict(os.environ)
+    argv, folder, before = sys.argv, Path.cwd(), dict(os.environ)
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     code = 0
     try:
