@@ -29,7 +29,8 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.nodeid.startswith("tests/train/"))
 
 
-# What CI's machine can't have. Any other skip means that something was not installed there.
+# What CI's machine can't have: a GPU, and another user than root. Any other skip means that
+# `make venv` did not install what a test needs, or that there is no browser, or no ../shared.
 EXCUSES = ("GPU", "root reads every", "root may read every")
 
 

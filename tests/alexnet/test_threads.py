@@ -81,7 +81,7 @@ def test_onnx_runtime_keeps_to_a_quota(quota, folder):
 
 
 def test_openvino_keeps_to_a_quota(quota, folder):
-    pytest.importorskip("openvino", reason='needs pip install "alexnet[openvino]"')
+    pytest.importorskip("openvino", reason="needs pip install -e '.[openvino]'")
     backend = open_backend(folder / "model.onnx", backend="openvino")
     # What it was told; it starts fewer on a machine that has fewer.
     assert backend._threads == 3

@@ -104,8 +104,8 @@ def setup_of(folder, checkpoint):
 @pytest.mark.parametrize(
     ("package", "opener", "says"),
     [
-        ("fastapi", peer_http.fastapi, 'pip install "alexnet[peers]"'),
-        ("onnxscript", peer_local.dynamo_export, 'pip install "alexnet[peers]"'),
+        ("fastapi", peer_http.fastapi, "pip install -e '.[peers]'"),
+        ("onnxscript", peer_local.dynamo_export, "pip install -e '.[peers]'"),
         ("timm", PARTS["timm"]["timm"], "install timm, and the torchvision"),
     ],
 )

@@ -104,7 +104,7 @@ def installed(module):
     """The folder of a package, without importing it; the test is skipped where it is missing."""
     found = importlib.util.find_spec(module)
     if found is None:
-        pytest.skip(f"{module} is not installed: `make venv` does that")
+        pytest.skip(f"{module} is not installed: run `make venv`")
     return Path(found.origin).parent
 
 
@@ -255,7 +255,8 @@ def test_types_layouts_constants_and_kernels_each_have_their_own_code(answers):
 
 def test_values_are_moved_in_the_type_that_was_asked_for(answered):
     for asked, found in answered:
-        # Sixteen bits at least are moved for a half, and never a float's conversion from one for FLOAT.
+        # Sixteen bits at least are moved for a half, and never a float's conversion from one for
+        # FLOAT.
         half = {"HALF": "f16", "BF16": "bf16"}.get(asked["dtype"])
         converted = set(re.findall(r"cvt\.(?:rn\.)?(bf16|f16)(?:x2)?\.f32", found["ptx"]))
         assert converted == ({half} if half else set())
@@ -266,7 +267,7 @@ def test_values_are_moved_in_the_type_that_was_asked_for(answered):
 
 def test_without_tensorrt_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(MissingPackageError, match=r'pip install "alexnet\[tensorrt\]"'):
+    with pytest.raises(MissingPackageError, match=r"pip install -e '\.\[tensorrt\]'"):
         register()
 
 
