@@ -1,7 +1,10 @@
 """What is imported is asked for, and `make venv` installs what the suite needs."""
 
 import ast
+import os
 import re
+import runpy
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -100,6 +103,30 @@ def test_what_constraints_pin_is_asked_for_in_that_version():
     for name in set(pins) & set(asked):
         pinned, least = (tuple(map(int, text.split("."))) for text in (pins[name], asked[name]))
         assert pinned >= least, name
+
+
+def resolver():
+    """What .ci/resolve defines."""
+    return runpy.run_path(str(ROOT / ".ci" / "resolve"))
+
+
+def test_the_index_is_asked_without_the_packages_of_this_machine(monkeypatch):
+    monkeypatch.setenv("PIP_FIND_LINKS", "wheels")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "index")
+    monkeypatch.setenv("PIP_CERT", "certificate")
+    asked = resolver()["environment"]()
+    assert not {"PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"} & set(asked)
+    assert (asked["PIP_CERT"], asked["PIP_CONFIG_FILE"]) == ("certificate", os.devnull)
+
+
+@pytest.mark.parametrize(("version", "code"), [("3.12", 1), ("3.14", 0)])
+def test_requirements_are_those_of_the_python_that_is_asked_about(version, code):
+    requirement = 'there-is-no-such-package; python_version < "3.13"'
+    words = ("install", "--dry-run", "--no-index", requirement)
+    done = subprocess.run(
+        [sys.executable, "-c", resolver()["PIP"], version, *words], capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stderr
 
 
 def test_no_sentence_says_that_the_project_is_on_an_index():
