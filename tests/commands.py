@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -58,8 +59,15 @@ def here(module, *arguments, stdin=b""):
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     code = 0
     try:
-        sys.argv, sys.stdin = [module, *words], io.TextIOWrapper(io.BytesIO(stdin), "utf-8")
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        sys.argv = [module, *words]
+        with (
+            tempfile.TemporaryFile() as typed,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            typed.write(stdin)
+            typed.seek(0)
+            sys.stdin = io.TextIOWrapper(typed, "utf-8")
             main = importlib.import_module(module).main
             main(words, prog_name=f"alexnet-{name}")
     except SystemExit as end:
