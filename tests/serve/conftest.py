@@ -79,6 +79,7 @@ def strict_service(tmp_path_factory, model_path):
         ALEXNET_QUEUE="20",
         ALEXNET_UPLOAD_TIMEOUT="5",
         ALEXNET_TIMEOUT="20",
+        ALEXNET_START_TIMEOUT="300",
     )
     try:
         yield service.wait_until_ready()

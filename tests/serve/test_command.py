@@ -9,13 +9,15 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from serve.control import ControlError, take_no_orders
+from serve.control import ControlError, take_control
+from serve.settings import Settings
 from tests.serve.doors import KEY, WITH_KEY
 from tests.serve.running import Service, free_port
 from tests.serve.test_start import listening
 
 BIN = Path(sys.executable).parent
 DECOYS = ("serve/service.py", "serve/__init__.py", "alexnet/__init__.py", "bentoml.py", "torch.py")
+DECOYS += ("train.py", "bench.py", "export.py")
 
 
 def script(name, *arguments):
@@ -109,7 +111,7 @@ def test_a_bentoml_whose_supervisor_listens_who_knows_where_is_refused(monkeypat
 
     monkeypatch.setattr(importlib, "import_module", found)
     with pytest.raises(ControlError, match="may take orders of every user of this machine"):
-        take_no_orders()
+        take_control(Settings())
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # BentoML's own
@@ -118,9 +120,9 @@ def test_and_the_service_does_not_start_with_it(monkeypatch):
 
     from serve.service import AlexNet
 
-    def refuse():
+    def refuse(settings):
         raise ControlError("It is open.")
 
-    monkeypatch.setattr("serve.service.take_no_orders", refuse)
+    monkeypatch.setattr("serve.service.take_control", refuse)
     with pytest.raises(BentoMLException, match="It is open"):
         AlexNet.inner.check_settings()

@@ -61,6 +61,11 @@ def counted(service):
     return sum(float(line.removeprefix(wanted)) for line in lines if line.startswith(wanted))
 
 
+def test_a_body_that_is_compressed_on_the_way_is_told_so(service):
+    _, details = refusal(service, UNREADABLE["another encoding"])
+    assert details["detail"].startswith("Its Transfer-Encoding is not read here")
+
+
 @pytest.mark.parametrize("case", UNREADABLE)
 def test_what_can_not_be_read_is_refused_logged_and_counted(service, case):
     before = counted(service)

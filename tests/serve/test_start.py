@@ -26,6 +26,7 @@ from serve.ending import Ending
 from serve.problems import Problem
 from serve.run import main
 from serve.settings import SETTINGS
+from serve.trial import TrialError, try_model
 from tests.photos import ROOT, encode, pattern
 from tests.serve.backends import Backend, grey
 from tests.serve.gated import until
@@ -348,7 +349,8 @@ def test_a_model_is_opened_beside_the_event_loop_once_the_service_runs(monkeypat
 
 
 def test_a_service_whose_backend_is_stuck_is_not_ready_and_later_not_alive(monkeypatch):
-    backend = Backend()
+    backend, clock, later = Backend(), time.monotonic, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + later)
     monkeypatch.setattr("serve.model.open_backend", lambda *_, **__: backend)
     monkeypatch.setenv("ALEXNET_TIMEOUT", "10")
     application = Application()
@@ -358,13 +360,12 @@ def test_a_service_whose_backend_is_stuck_is_not_ready_and_later_not_alive(monke
         while backend.entered.acquire(blocking=False):
             pass
         backend.gate.clear()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         asked = asyncio.create_task(life.batcher.answer([grey(1)], top_k=1, deadline=deadline))
         await asyncio.to_thread(backend.entered.acquire, timeout=30)
         found = [(await life.check_ready(), life.alive)]
-        for _ in range(2):  # as if the batch had begun eleven seconds earlier, and eleven more
-            running = life.batcher._running
-            running.update({thread: begun - 11 for thread, begun in running.items()})
+        nonlocal later
+        for later in (11, 22):  # seconds since the batch began, of which 10 and 20 are too many
             found.append((await life.check_ready(), life.alive))
         backend.gate.set()
         await asked
@@ -373,17 +374,20 @@ def test_a_service_whose_backend_is_stuck_is_not_ready_and_later_not_alive(monke
     assert lived(application, during) == [(True, True), (False, True), (False, False), (True, True)]
 
 
-def test_a_trial_that_was_killed_is_reported(monkeypatch):
-    from bentoml.exceptions import BentoMLException
+def test_a_trial_that_was_killed_is_reported():
+    killed = (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(TrialError, match="ended by signal 9: it may take more memory"):
+        try_model(seconds=60, command=killed)
 
-    from serve.service import AlexNet
 
-    killed = subprocess.CompletedProcess([], -9, "", "")
-    monkeypatch.setattr("serve.service.subprocess.run", lambda *_, **__: killed)
-    for name in ("take_no_orders", "_allow_connections"):  # of a process that serves
-        monkeypatch.setattr(f"serve.service.{name}", lambda: None)
-    with pytest.raises(BentoMLException, match="ended by signal 9: it may take more memory"):
-        AlexNet.inner.check_settings()
+def test_a_trial_that_takes_too_long_is_ended(tmp_path):
+    asleep = (
+        "import os, sys, time; print(os.getpid(), file=open(sys.argv[1], 'w')); time.sleep(600)"
+    )
+    command = (sys.executable, "-c", asleep, str(tmp_path / "pid"))
+    with pytest.raises(TrialError, match="within 2 seconds: ALEXNET_START_TIMEOUT gives it more"):
+        try_model(seconds=2, command=command)
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
 
 
 def test_the_service_takes_no_orders_of_other_users(service):
