@@ -165,7 +165,7 @@ class Life:
         if batcher is None or model is None:
             return
         began = self._ending.began or 0.0
-        # Before the watchdog's own deadline, so that the line in the log says what it is that hangs.
+        # Before the watchdog's own deadline, so that the log says what it is that hangs.
         left = await asyncio.to_thread(
             batcher.close, deadline=began + self._settings.timeout + _JOINING
         )

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from serve.problems import Problem
 from serve.settings import Settings
 from serve.uploads import Memory, read_upload
+from tests.serve.running import damaged_forms, form, image_part
 
 
 def read(body, content_type, query=b"", settings=None, headers=()):
@@ -110,12 +111,12 @@ def part(name, value):
 @pytest.mark.parametrize(("name", "value"), CODED)
 @pytest.mark.parametrize("whole", [False, True])
 def test_what_was_encoded_on_the_way_is_refused_by_the_name_of_its_encoding(name, value, whole):
+    body, kind, headers = part(name, value), "multipart/form-data; boundary=b", []
+    if whole:
+        body, kind = b"bytes", "image/jpeg"
+        headers = [(name.lower().encode(), value.strip().encode())]
     with pytest.raises(Problem) as refused:
-        if whole:
-            header = (name.lower().encode(), value.strip().encode())
-            read(b"bytes", "image/jpeg", headers=[header])
-        else:
-            read(part(name, value), "multipart/form-data; boundary=b")
+        read(body, kind, headers=headers)
     assert (refused.value.status, refused.value.code) == (415, "unsupported_encoding")
     assert f"{name.title()} {value.strip()}, which is not read here" in refused.value.detail
     assert refused.value.headers == {"Accept-Encoding": "identity"}
@@ -126,6 +127,18 @@ def test_what_is_said_not_to_be_encoded_is_read(name, value):
     assert read(part(name, value), "multipart/form-data; boundary=b").photos == (b"bytes",)
     header = (name.lower().encode(), value.encode())
     assert read(b"bytes", "image/jpeg", headers=[header]).photos == (b"bytes",)
+
+
+def test_a_damaged_form_is_read_or_refused_and_nothing_else():
+    body, headers = form(image_part(bytes(300)), image_part(b"\r\n--frontie"))
+    refused = 0
+    for damaged in damaged_forms(body, count=1000):
+        try:
+            read(damaged, headers["Content-Type"])
+        except Problem as problem:
+            assert problem.status in (400, 415)
+            refused += 1
+    assert 100 < refused < 1000
 
 
 def test_a_header_of_a_part_may_go_on_in_the_next_line():

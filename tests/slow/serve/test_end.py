@@ -1,9 +1,10 @@
 """SIGTERM at every moment of a real service, whatever hangs: it ends, and within its deadline."""
 
+import contextlib
 import os
+import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 
@@ -72,10 +73,8 @@ def in_background(call):
 
 def ask_in_vain(service, photo):
     """Ask for an answer that never comes."""
-    try:
+    with contextlib.suppress(httpx.HTTPError):
         service.classify(photo)
-    except httpx.HTTPError:
-        pass
 
 
 def busy(service):
@@ -251,7 +250,7 @@ def test_sigterm_while_the_worker_opens_its_model_ends_it_at_once(start, tmp_pat
     path, good = tmp_path / "model.onnx", tmp_path / "good.onnx"
     bad = endless(model_path, tmp_path / "bad.onnx", grey=128)
     endless(model_path, good)
-    os.replace(good, path)
+    good.replace(path)
     service = start(ALEXNET_MODEL=path, ALEXNET_BACKEND="onnxruntime")
     worker = swapped(service, path, bad)
     code, seconds = ends(service)
@@ -264,11 +263,10 @@ def test_sigterm_while_the_worker_opens_its_model_ends_it_at_once(start, tmp_pat
 def test_a_worker_whose_model_never_opens_is_replaced(start, tmp_path, model_path):
     path, good = tmp_path / "model.onnx", tmp_path / "good.onnx"
     bad = endless(model_path, tmp_path / "bad.onnx", grey=128)
-    os.replace(endless(model_path, good), path)
-    subprocess.run(["cp", path, good], check=True)
+    shutil.copy(endless(model_path, good), path)
     service = start(ALEXNET_MODEL=path, ALEXNET_BACKEND="onnxruntime", ALEXNET_START_TIMEOUT="15")
     worker = swapped(service, path, bad)
-    os.replace(good, path)
+    good.replace(path)
     worker.wait(60)
     assert "The model has not opened within 15 s: this worker ends" in service.log
     service.wait_until_ready()
@@ -278,7 +276,7 @@ def swapped(service, path, bad):
     """The worker, which hangs with the bad model that was put there when the trial had ended."""
     trial = trial_of(service)
     psutil.wait_procs([trial], timeout=60)
-    os.replace(bad, path)
+    bad.replace(path)
     until(lambda: [one for one in service.children() if one != trial], 60)
     (worker,) = service.children()
     until(lambda: sum(worker.cpu_times()[:2]) > 6, 90)  # it spins
