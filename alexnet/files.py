@@ -120,7 +120,8 @@ def check_output_folder(path: str | os.PathLike[str]) -> None:
         place = final_path(path)
         if place.exists() and not place.is_dir():
             raise OutputPathError(f"{path} is a file, where a folder is to be written.")
-        _check_folder(place, path)
+        if not place.exists():  # one that is there may be complete, and nothing be written
+            _check_folder(place.parent, path)
 
 
 @contextmanager

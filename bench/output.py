@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
+from alexnet import options
 from alexnet.errors import AlexNetError
 from alexnet.figures import check_figure_file
 from alexnet.files import write_text
@@ -60,19 +61,19 @@ def output_options(command: Callable[..., R]) -> Callable[..., R]:
     @click.option(
         "--json",
         "json_file",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=options.OutputFile(),
         help="Write the result to this file, with every single time in it.",
     )
     @click.option(
         "--csv",
         "csv_file",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=options.OutputFile(),
         help="Write the rows to this file; the columns that timm has, too, by its names.",
     )
     @click.option(
         "--plot",
         "plot_files",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=options.OutputFile(),
         multiple=True,
         metavar="FILE.png|FILE.svg",
         help="Draw the result; may be given again.",
@@ -143,8 +144,8 @@ def finish(
         comparison = compare(read_result(output.compare), result, threshold=output.threshold)
         print_comparison(comparison)
         slower = comparison.slower
+    click.echo(_line(_without_samples(result)))  # first: the disk may be full
     _write(result, output)
-    click.echo(_line(_without_samples(result)))
     _draw(result, output)
     if slower:
         raise AlexNetError(
