@@ -10,7 +10,6 @@ one for each round), `infer_samples_per_sec` and timm's other columns.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from alexnet import options
 from alexnet.errors import AlexNetError
 from alexnet.figures import check_figure_file
 from alexnet.files import write_text
+from alexnet.json_text import to_json
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -144,7 +144,7 @@ def finish(
         comparison = compare(read_result(output.compare), result, threshold=output.threshold)
         print_comparison(comparison)
         slower = comparison.slower
-    click.echo(_line(_without_samples(result)))  # first: the disk may be full
+    click.echo(to_json(_without_samples(result)))  # first: the disk may be full
     _write(result, output)
     _draw(result, output)
     if slower:
@@ -170,7 +170,7 @@ def rounded(value: Any, *, digits: int = 6) -> Any:
 
 def _write(result: dict[str, Any], output: Output) -> None:
     if output.json_file is not None:
-        write_text(output.json_file, _line(result) + "\n")
+        write_text(output.json_file, to_json(result) + "\n")
     if output.csv_file is not None:
         from bench.csv_rows import csv_text
 
@@ -184,10 +184,6 @@ def _draw(result: dict[str, Any], output: Output) -> None:
 
         for path in output.plot_files:
             draw(result, path)
-
-
-def _line(result: dict[str, Any]) -> str:
-    return json.dumps(result, ensure_ascii=False)
 
 
 def _without_samples(result: dict[str, Any]) -> dict[str, Any]:
