@@ -2,8 +2,9 @@
 
 A result is a dict of JSON values: `benchmark` (the subcommand's name), `reasons` (sentences why the
 numbers should not be relied on; none where they can be), `verdict` (VALID or INVALID), `machine`
-(`bench.conditions.conditions`) and `results`, a list of rows. A row has a `name` of its own, and
-where they are known `latency_ms` (`bench.statistics.Summary`), `samples_ms` (the times behind it,
+(`bench.conditions.conditions`) and `results`, a list of rows. A row has a `name` of its own,
+`precision_note` where the CPU has no instructions for its model's precision, and where they are
+known `latency_ms` (`bench.statistics.Summary`), `samples_ms` (the times behind it,
 one for each round), `infer_samples_per_sec` and timm's other columns.
 """
 
@@ -135,6 +136,10 @@ def finish(
 
     result = rounded(result)
     table(result)
+    for note in dict.fromkeys(row.get("precision_note") for row in result["results"]):
+        if note is not None:
+            named = [row["name"] for row in result["results"] if row.get("precision_note") == note]
+            click.echo(f"{', '.join(named)}: {note}")
     click.echo(f"Machine: {one_line(result['machine'])}")
     click.echo(result["verdict"] + "".join(f"\n  {reason}" for reason in result["reasons"]))
     slower: list[str] = []
