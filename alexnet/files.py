@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from alexnet.json_text import to_json
 
 
 @contextmanager
@@ -59,10 +60,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write `value` as indented JSON with a final newline, atomically."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    # A file name's byte that is not UTF-8 is a surrogate, whose escape is JSON's own, too.
-    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    """Write `value` as indented JSON with a final newline, atomically; see `to_json`."""
+    write_text(path, to_json(value, indent=2) + "\n")
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
