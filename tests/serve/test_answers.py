@@ -134,11 +134,11 @@ def test_the_model_is_described(service, predictor, model_path):
     assert {"python", "bentoml", "pillow", "torch"} <= set(model["versions"])
     assert model["limits"] == {
         "body_bytes": 20_000_000,
-        "pixels": 50_000_000,
+        "pixels": 64_000_000,
         "photos": 32,
         "requests": 1024,
         "seconds": 50.0,
-        "formats": ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"],
+        "formats": ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF"],
         "upload_bytes": 400_000_000,
         "upload_seconds": 10.0,
         "queue_photos": 256,

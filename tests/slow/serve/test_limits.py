@@ -20,7 +20,7 @@ def test_every_setting_is_obeyed_and_shown(strict_service):
     assert (model["backend"], model["views"]) == ("torch", "centre")
     assert model["batching"] == {"photos": 2, "wait_ms": 1.0, "streams": 1}
     formats = model["limits"].pop("formats")
-    assert formats == ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"]
+    assert formats == ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF"]
     assert model["limits"] == {
         "body_bytes": 100_000,
         "pixels": 10_000,
