@@ -40,7 +40,7 @@ from alexnet.photo_error import (
 from alexnet.pixels import to_rgb
 from alexnet.quiet import quiet_libtiff, quiet_pillow
 
-MAX_PIXELS = 50_000_000
+MAX_PIXELS = 64_000_000
 """Width times height that is decoded at most, unless a caller says otherwise."""
 
 Source = str | os.PathLike[str] | bytes | Image.Image
