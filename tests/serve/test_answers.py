@@ -6,6 +6,7 @@ import json
 import httpx
 import pytest
 
+from alexnet.container import FORMATS
 from alexnet.machine import cores
 from serve.settings import Settings, shown
 from tests.photos import bomb, encode, pattern, sklearn_photos
@@ -138,7 +139,7 @@ def test_the_model_is_described(service, predictor, model_path):
         "photos": 32,
         "requests": 1024,
         "seconds": 50.0,
-        "formats": ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF"],
+        "formats": list(FORMATS),
         "upload_bytes": 400_000_000,
         "upload_seconds": 10.0,
         "queue_photos": 256,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from serve.control import longest_end
 from serve.home import choose_home
 from serve.settings import read_settings
 from tests.photos import ROOT
@@ -86,7 +87,7 @@ def test_the_unit_gives_no_rights():
     assert pairs["DynamicUser"] == pairs["NoNewPrivileges"] == pairs["PrivateTmp"] == "yes"
     assert pairs["ProtectSystem"] == "strict"
     assert pairs["CapabilityBoundingSet"] == ""
-    assert pairs["MemoryMax"] == "3500M"
+    assert pairs["MemoryMax"] == "4G"
     assert len(pairs["ExecStart"].split()) == 1  # an option would win over a variable set later
 
 
@@ -108,17 +109,17 @@ def test_the_container_writes_nowhere_and_is_nobody():
 
 
 def test_their_memory_is_enough_for_the_largest_photo_on_each_of_their_cores():
-    most = (0.5 + 0.4 + 2 * 1.1) * 1e9  # the model, uploads, and a decoder for each core
+    most = (0.5 + 0.4 + 2 * 1.2) * 1e9  # the model, uploads, and a decoder for each core
     pairs = dict(unit())
-    assert (pairs["AllowedCPUs"], pairs["MemoryMax"]) == ("0-1", "3500M")
+    assert (pairs["AllowedCPUs"], pairs["MemoryMax"]) == ("0-1", "4G")
     # A process sees which cores it may have, and nothing of `cpus`, a share of their time.
-    assert (compose()["cpuset"], compose()["mem_limit"]) == ("0,1", "3500m")
+    assert (compose()["cpuset"], compose()["mem_limit"]) == ("0,1", "4g")
     assert "cpus" not in compose()
-    assert most < 3500 * 2**20
+    assert most < 4 * 2**30
 
 
-def test_both_wait_for_as_long_as_a_request_may_take():
-    longest = read_settings({}).timeout
+def test_both_wait_for_as_long_as_the_end_may_take():
+    longest = longest_end(read_settings({}))
     assert float(dict(unit())["TimeoutStopSec"]) > longest
     assert float(compose()["stop_grace_period"].removesuffix("s")) > longest
 
