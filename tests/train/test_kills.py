@@ -32,6 +32,8 @@ class Started:
 
     def __init__(self, folder, data, *options, processes=None, restarts=0):
         folder.mkdir(exist_ok=True)
+        # The user's own, of the name of our package: it is not run in our place.
+        (folder / "train.py").write_text("raise SystemExit('a train.py of the user was run')")
         self.out = folder / "run"
         self.process = subprocess.Popen(
             command(*LONG, "--data", data, *options, processes=processes, restarts=restarts),

@@ -3,11 +3,10 @@
 import json
 import math
 import subprocess
-import sys
 
 import pytest
 
-from tests.train.conftest import run
+from tests.train.conftest import command, run
 from train.speed import PARTS, figures, verdict
 
 # A thin mini, so that a step takes a moment.
@@ -114,9 +113,8 @@ def test_a_minibatch_of_more_photos_than_there_are_has_all_of_them(colors):
 @pytest.mark.parametrize("columns", [1, 2])
 def test_several_processes_measure_together_and_the_first_one_speaks(colors, columns):
     options = [*THIN, "--batch=15", "--workers=0", f"--columns={columns}"]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [sys.executable, *torchrun, "-m", "train", "speed", "--data", colors, *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    words = command("speed", "--data", colors, *options, processes=2)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     assert len(lines) == 1
