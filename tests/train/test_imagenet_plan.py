@@ -211,7 +211,8 @@ def test_commands_go_from_the_archives_to_the_tables():
     assert commands[1]["command"] == (
         "torchrun --nnodes 4 --nproc-per-node 2 --rdzv-backend c10d --rdzv-endpoint HOST "
         "--rdzv-id net145-0-1 --max-restarts 3 --no-python alexnet-train fit --preset net145 "
-        "--recipe net145 --data runs/imagenet --out runs/net145-0 --seed 0 --device cuda --columns 2"
+        "--recipe net145 --data runs/imagenet --out runs/net145-0 --seed 0 --device cuda "
+        "--columns 2"
     )
     assert [step["everywhere"] for step in commands[:3]] == [False, True, False]
     errors = [step["errors"] for step in commands if step["errors"]]
