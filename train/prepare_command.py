@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from alexnet import options
 from alexnet.config import InputConfig
 from alexnet.console import Command, log
 from alexnet.json_text import to_json
@@ -15,7 +16,7 @@ from alexnet.json_text import to_json
 
 @click.command("prepare", cls=Command)
 @click.argument("source", metavar="SRC")
-@click.argument("folder", metavar="DST", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DST", type=options.OutputFolder())
 @click.option(
     "--size",
     type=click.IntRange(1, 4096),
