@@ -13,6 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
+from tests.commands import here
+
 # A thin mini: the same shape with few maps, so that an epoch takes a second.
 THIN = (
     "--preset=mini",
@@ -48,16 +50,18 @@ def surroundings():
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def run(*arguments, check=True, processes=None, cwd=None):
-    """The real command, `alexnet-train ...`, as its own process, or processes under torchrun."""
-    done = subprocess.run(
-        command(*arguments, processes=processes),
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=surroundings() if processes else None,
-        timeout=PATIENCE,
-    )
+def run(*arguments, check=True, processes=None):
+    """The command `alexnet-train ...`: in this process, or in processes under torchrun."""
+    if processes:
+        done = subprocess.run(
+            command(*arguments, processes=processes),
+            capture_output=True,
+            text=True,
+            env=surroundings(),
+            timeout=PATIENCE,
+        )
+    else:
+        done = here("train.cli", *arguments)
     assert not check or done.returncode == 0, done.stderr
     return done
 
