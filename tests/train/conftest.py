@@ -38,17 +38,16 @@ PATIENCE = 600
 
 def command(*arguments, processes=None, restarts=0):
     """`alexnet-train ...` as a list of words, under torchrun if `processes` are given."""
-    start = [sys.executable, "-m"]
+    programs, start = Path(sys.executable).parent, []
     if processes:  # standalone: at a port of its own, so that two may run at a time
-        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        start += [f"--max-restarts={restarts}", "-m"]
-    return [*start, "train", *map(str, arguments)]
+        start = [str(programs / "torchrun"), "--standalone", f"--nproc-per-node={processes}"]
+        start += [f"--max-restarts={restarts}", "--no-python"]
+    return [*start, str(programs / "alexnet-train"), *map(str, arguments)]
 
 
 def surroundings():
     """The environment of processes that share two cores."""
-    path = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def run(*arguments, check=True, processes=None):

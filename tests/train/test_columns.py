@@ -193,6 +193,6 @@ def test_two_columns_without_torchrun_are_a_sentence_that_names_it(colors, tmp_p
     )
     assert done.returncode == 1
     assert "2 columns need 2 processes, or a multiple of that, and there is 1" in done.stderr
-    assert "`torchrun --nproc-per-node 2 -m train " in done.stderr
+    assert "`torchrun --nproc-per-node 2 --no-python alexnet-train " in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()

@@ -1,12 +1,87 @@
-"""Commands under torchrun: processes share the work, and one of them speaks."""
+"""Processes that are killed, and commands under torchrun: one of the processes speaks."""
 
+import functools
 import json
+import os
+import signal
+from datetime import timedelta
 
 import pytest
+import torch
 
-from tests.train.conftest import THIN, run
+from tests.train.conftest import THIN, on_ranks, run
 from tests.train.folders import make
+from train import rendezvous
 from train.dataset import Dataset
+from train.mesh import MeshError, open_mesh
+
+# Processes that are killed
+
+
+def _sum(mesh):
+    mesh.sum(torch.zeros(1))
+
+
+def _gather(mesh):
+    mesh.gather("words")
+
+
+def _first(mesh):
+    mesh.tensors_from_first({"w": torch.zeros(10)} if mesh.first else {})
+
+
+def _columns(mesh):
+    torch.distributed.all_to_all_single(torch.empty(8), torch.zeros(8), group=mesh.column_group)
+
+
+def _gradients(mesh):
+    layer = torch.nn.Linear(3, 3)
+    model = torch.nn.parallel.DistributedDataParallel(layer, process_group=mesh.data_group)
+    model(torch.zeros(2, 3)).sum().backward()
+
+
+WORK = (_sum, _gather, _first, _gradients, _columns)
+
+
+def leaving(work):
+    """The second process dies, and the first goes on talking to it."""
+    try:
+        with open_mesh(columns=2 if work is _columns else 1) as mesh:
+            work(mesh)
+            if mesh.rank == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            while True:  # what is under way when it dies, or what is begun after
+                work(mesh)
+    except MeshError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("work", WORK, ids=[work.__name__ for work in WORK])
+def test_a_process_that_is_killed_is_a_sentence_in_the_others(work):
+    said = on_ranks(2, functools.partial(leaving, work), answers=1)[0]
+    assert said.startswith("Another process was lost (")
+    assert said.endswith("--resume, or by itself under `torchrun --max-restarts`.")
+    assert "\n" not in said
+
+
+def never_coming():
+    """The second process dies before they meet."""
+    if os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    rendezvous.PATIENCE = timedelta(seconds=2)
+    try:
+        with open_mesh():
+            pass
+    except MeshError as error:
+        return str(error)
+
+
+def test_processes_that_do_not_come_are_a_sentence():
+    said = on_ranks(2, never_coming, answers=1)[0]
+    assert said == "The other processes did not come: timed out waiting for the processes [1]."
+
+
+# Commands
 
 
 def sentences(done):

@@ -2,10 +2,10 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
 
+from tests.train.conftest import command
 from tests.train.test_speed import THIN, check, speed
 
 
@@ -19,9 +19,8 @@ def test_worker_processes_take_part(colors):
 @pytest.mark.parametrize("columns", [1, 2])
 def test_several_processes_measure_together_and_the_first_one_speaks(colors, columns):
     options = [*THIN, "--batch=15", "--workers=0", f"--columns={columns}"]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [sys.executable, *torchrun, "-m", "train", "speed", "--data", colors, *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    words = command("speed", "--data", colors, *options, processes=2)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     assert len(lines) == 1
