@@ -69,7 +69,7 @@ class Service:
         """All that it has written."""
         return self.log_file.read_text("utf-8", "replace")
 
-    def wait_until_ready(self, seconds=90):
+    def wait_until_ready(self, seconds=180):
         """Until GET /readyz says so."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
@@ -79,7 +79,7 @@ class Service:
             time.sleep(0.1)
         raise AssertionError(f"the service did not get ready:\n{self.log}")
 
-    def first_answer(self, path="/v1/model", seconds=60):
+    def first_answer(self, path="/v1/model", seconds=120):
         """What the service says once it listens, ready or not."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -97,7 +97,7 @@ class Service:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(30)
+            return self.process.wait(90)  # longer than it may take, whatever hangs
         except subprocess.TimeoutExpired:
             for child in self.children():
                 child.kill()
