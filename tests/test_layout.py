@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("train", "export", "serve", "bench")
 # Inside the core, a module imports only from its own row or the rows above.
 ORDER = (
-    ("errors",),
+    ("errors", "json_text"),
     ("files", "settings", "machine"),
     ("config", "labels", "color"),
     (
