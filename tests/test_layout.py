@@ -13,12 +13,16 @@ ROOMS = ("train", "export", "serve", "bench")
 # Inside the core, a module imports only from its own row or the rows above.
 ORDER = (
     ("errors", "json_text"),
-    ("files", "settings", "machine"),
+    ("files", "settings", "machine", "child_process"),
     ("config", "labels", "color"),
     (
         "geometry",
         "photo_error",
+        "photo_endings",
         "container",
+        "jpeg",
+        "png",
+        "tiff",
         "quiet",
         "pixels",
         "square",
