@@ -18,6 +18,7 @@ ORDER = (
     (
         "geometry",
         "photo_error",
+        "photo_endings",
         "container",
         "jpeg",
         "png",
