@@ -13,6 +13,7 @@ def to_json(
     *,
     indent: int | None = None,
     sort_keys: bool = False,
+    ascii: bool = False,
     default: Callable[[Any], Any] | None = None,
 ) -> str:
     """Write `value` as JSON text, encodable as UTF-8; numbers that are not finite become null.
@@ -21,6 +22,7 @@ def to_json(
         value: what `json.dumps` takes.
         indent: spaces of each level; None: everything in one line.
         sort_keys: whether objects are sorted by their keys.
+        ascii: whether all other characters are escaped, for a terminal of any encoding.
         default: makes a JSON value of anything else, as for `json.dumps`.
 
     Raises:
@@ -33,7 +35,7 @@ def to_json(
             indent=indent,
             sort_keys=sort_keys,
             default=default,
-            ensure_ascii=False,
+            ensure_ascii=ascii,
             allow_nan=False,
         )
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from alexnet.container import SUFFIXES
 from alexnet.decoder import DecodedPhoto, decode_photo
-from alexnet.errors import AlexNetError, MissingPackageError
+from alexnet.errors import AlexNetError, MissingPackageError, install_command
+from alexnet.photo_endings import has_photo_ending
 from alexnet.photo_error import PhotoError
 
 
@@ -72,7 +72,7 @@ def _paths(place: Path | None, count: int) -> list[Path]:
 
 def _is_photo(inside: Path, path: Path) -> bool:
     hidden = any(part.startswith(".") for part in inside.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+    return has_photo_ending(path.name) and not hidden and path.is_file()
 
 
 def _photographs() -> list[Path]:
@@ -81,7 +81,7 @@ def _photographs() -> list[Path]:
     if package is None or package.origin is None:
         raise MissingPackageError(
             "No photos were named and there are none here: name some, or run "
-            '`pip install "alexnet[demo]"`, which brings two photographs.'
+            f"`{install_command('demo')}`, which brings two photographs."
         )
     folder = Path(package.origin).parent / "datasets" / "images"
     return [folder / "china.jpg", folder / "flower.jpg"]

@@ -10,7 +10,6 @@ with 1 where a difference is more than the tolerance.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from alexnet.config import PRESETS, Config, preset
 from alexnet.console import print_table, progress, sentences
 from alexnet.errors import AlexNetError, MissingPackageError, optional_import
 from alexnet.files import check_output_file, write_text
+from alexnet.json_text import to_json
 from alexnet.machine import versions
 from export.choices import GraphChoices, choices_for
 from export.graph import write_onnx
@@ -162,7 +162,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     packages = versions("torch", "onnx", "onnxruntime-gpu", "onnxruntime", "openvino")
-    line = json.dumps({"tolerance": given.tolerance, "versions": packages, "rows": rows})
+    line = to_json({"tolerance": given.tolerance, "versions": packages, "rows": rows}, ascii=True)
     print(line)
     if given.json is not None:
         write_text(given.json, line + "\n")

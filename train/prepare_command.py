@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import click
 from alexnet import options
 from alexnet.config import InputConfig
 from alexnet.console import Command, log
+from alexnet.json_text import to_json
 
 
 @click.command("prepare", cls=Command)
@@ -121,4 +121,4 @@ def prepare(
     )
     summary = {"data": str(folder), "size": size, "classes": len(dataset.labels)}
     counts = {"train": train, "val": dataset.count("val"), "left_out": left_out}
-    click.echo(json.dumps({**summary, **counts, "seconds": round(seconds, 1)}))
+    click.echo(to_json({**summary, **counts, "seconds": round(seconds, 1)}, ascii=True))
