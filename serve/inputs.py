@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from alexnet.container import SUFFIXES
+from alexnet.photo_endings import READ_ENDINGS
 from serve import braces, remote
 from serve.folders import InputError, matches, photos_in, split_at_nulls
 from serve.manifests import manifest_paths
@@ -67,7 +67,7 @@ def entries(inputs: Inputs) -> Iterator[str]:
         named = [*inputs.arguments, *([inputs.manifest] if inputs.manifest else [])]
         raise InputError(
             f"There are no photos in {', '.join(named)}: "
-            f"folders are searched for {', '.join(sorted(SUFFIXES))}."
+            f"folders are searched for {', '.join(sorted(READ_ENDINGS))}."
         )
 
 
