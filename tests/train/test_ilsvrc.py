@@ -14,11 +14,11 @@ import pytest
 import scipy.io
 
 from alexnet.errors import AlexNetError
+from alexnet.tars import entries
 from tests.photos import encode, pattern
 from tests.train.conftest import run
 from tests.train.folders import archive, contents, make, write
 from train.dataset import Dataset
-from train.entries import entries
 from train.ilsvrc import read_devkit
 from train.sources import open_source
 
