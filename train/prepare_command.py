@@ -51,7 +51,7 @@ from alexnet.decoder import MAX_PIXELS
     "--val-fraction",
     type=click.FloatRange(0, 1, max_open=True),
     help="Part of each class that is set aside for validation where SRC has no such photos. "
-    "[default: 0.1]",
+    "0: none; then `fit` measures nothing, and its schedule can't be plateau. [default: 0.1]",
 )
 @click.option(
     "--names",
