@@ -196,7 +196,7 @@ def _take_val(layout: Layout, source: Source, *, as_classes: bool) -> None:
 
 def _check_classes(source: Source, train: Classes) -> None:
     if not train:
-        seen = PassedOver(archives=source.archives, other_files=source.others)
+        seen = PassedOver(archives=sorted(source.archives), other_files=source.others)
         raise SourceError(
             f"{source.name} holds no photos in class folders: it should hold one folder for each "
             "class, or train/ and val/ with such folders, and the photos "

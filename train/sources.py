@@ -211,7 +211,7 @@ def _list_folder(folder: Path, *, prefix: str = "", skip: frozenset[Path] = froz
                     elif _class_of(entry.name) is not None:
                         tars.append((Path(entry.path), name))
                     elif entry.path not in skipped:
-                        _add_file(listing, entry, name)
+                        add_file(listing, entry, name)
                         bar.advance()
         for tar, name in tars:
             before = len(listing.members)
@@ -230,7 +230,9 @@ def _kind(entry: os.DirEntry[str]) -> str | None:
         return None
 
 
-def _add_file(listing: Listing, entry: os.DirEntry[str], name: str) -> None:
+def add_file(listing: Listing, entry: os.DirEntry[str], name: str) -> None:
+    """Add a file of a folder that is being listed, or the reason why there is none."""
+
     def look(size: int) -> bytes:
         try:
             with open(entry.path, "rb") as file:  # noqa: PTH123 - as fast as it goes
