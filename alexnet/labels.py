@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from alexnet.errors import AlexNetError
+from alexnet.json_text import to_json
 
 
 class LabelError(AlexNetError):
@@ -38,7 +39,7 @@ def ilsvrc2012() -> tuple[Label, ...]:
 def labels_to_json(labels: Iterable[Label]) -> str:
     """Labels as a JSON list of `{"wnid": ..., "name": ...}`, in index order."""
     rows = [{"wnid": label.wnid, "name": label.name} for label in labels]
-    return json.dumps(rows, ensure_ascii=False)
+    return to_json(rows)
 
 
 def labels_from_json(text: str) -> tuple[Label, ...]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from alexnet import options
 from alexnet.console import Command
+from alexnet.json_text import to_json
 from alexnet.machine import cores as this_machines_cores
 from alexnet.machine import keep_memory, quiet_native_code, share_cores
 from train import fit_command
@@ -176,7 +175,7 @@ def imagenet_plan(
     )
     plan["measurement"] = measurement
     if as_json:
-        click.echo(json.dumps(plan, indent=2))
+        click.echo(to_json(plan, indent=2, ascii=True))
         return
     if measurement is not None:
         click.echo(f"What bounds a run here: {measurement['verdict']}")

@@ -161,6 +161,31 @@ def test_the_root_says_what_there_is(service):
     assert "/v1/classify" in answer["classify"]
 
 
+@pytest.mark.parametrize(
+    ("host", "forwarded", "address"),
+    [
+        (None, None, "http://127.0.0.1:{port}"),
+        ("photos.example", None, "http://photos.example"),
+        ("localhost:8080", None, "http://localhost:8080"),
+        ("[::1]:3000", None, "http://[::1]:3000"),
+        ("photos.example", "https", "https://photos.example"),  # a proxy of this machine says so
+        ("'; rm -rf '/", None, "http://127.0.0.1:{port}"),
+    ],
+)
+def test_the_example_at_the_root_asks_where_the_root_was_asked(service, host, forwarded, address):
+    headers = {} if host is None else {"Host": host}
+    if forwarded is not None:
+        headers["X-Forwarded-Proto"] = forwarded
+    example = httpx.get(service.url + "/", headers=headers).json()["example"]
+    url = address.format(port=service.port) + "/v1/classify"
+    assert example == f"curl -F image=@photo.jpg {url}"
+
+
+def test_a_client_that_names_no_host_is_told_the_address_that_it_reached(service):
+    _, _, body = service.exchange(b"GET / HTTP/1.0\r\n\r\n")
+    assert json.loads(body)["example"].endswith(f" http://127.0.0.1:{service.port}/v1/classify")
+
+
 def test_bentomls_own_routes_are_there(service):
     for path in ("/livez", "/readyz", "/metrics", "/docs.json", "/schema.json"):
         assert httpx.get(service.url + path).status_code == 200, path

@@ -239,7 +239,7 @@ def test_a_finished_run_is_not_overwritten(left_alone, colors):
 def test_a_run_is_not_resumed_with_other_settings(left_alone, colors):
     done = fit(colors, left_alone, "--epochs", 4, "--resume", "--set=recipe.lr=0.5", check=False)
     assert done.returncode == 1
-    assert "was started with other settings of recipe" in done.stderr
+    assert "other settings: recipe.lr is 0.01 there and 0.5 here. Resume it with" in done.stderr
 
 
 def test_a_run_is_not_resumed_with_other_photos(left_alone, colors, tmp_path):
@@ -363,6 +363,25 @@ def test_an_epoch_s_line_has_the_rate_of_its_first_step_also_after_a_resume(colo
     _run_here(colors, tmp_path / "run", *flowing, resume=True)
     rates = [line["lr"] for line in metrics(tmp_path / "run")]
     assert rates == pytest.approx([0.01, 0.005])
+
+
+def test_a_run_that_is_made_longer_ends_in_the_weights_of_a_long_one(colors, tmp_path):
+    _run_here(colors, tmp_path / "long", "recipe.epochs=3")
+    _run_here(colors, tmp_path / "run", "recipe.epochs=2")
+    words = {"resume": True, "epochs_asked": True, "command": "fit --epochs 3 --resume"}
+    found = _run_here(colors, tmp_path / "run", "recipe.epochs=3", **words)
+    assert found["epoch"] == 3
+    assert_same_weights(tmp_path / "long", tmp_path / "run")
+    provenance = load_checkpoint(tmp_path / "run" / "model.safetensors").provenance
+    assert (provenance["epochs"], provenance["recipe"]["epochs"]) == (3, 3)
+    assert provenance["command"] == "fit --epochs 3 --resume"
+
+
+def test_a_run_that_is_made_shorter_ends_where_it_is(colors, tmp_path):
+    _run_here(colors, tmp_path / "run", "recipe.epochs=5", max_steps=3)
+    words = {"resume": True, "epochs_asked": True}
+    assert _run_here(colors, tmp_path / "run", "recipe.epochs=1", **words)["epoch"] == 1
+    assert [line["epoch"] for line in metrics(tmp_path / "run")] == [1]
 
 
 def test_a_run_that_had_its_steps_is_measured_again(colors, tmp_path):
