@@ -21,6 +21,7 @@ import rich.table
 import rich.text
 from rich.console import Console
 
+from alexnet.child_process import protected_children
 from alexnet.errors import AlexNetError
 
 # What a shell reports for a program that Ctrl-C ended: 128 and the signal's number.
@@ -180,7 +181,8 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors for people become one sentence."""
         try:
-            return super().invoke(ctx)
+            with protected_children():
+                return super().invoke(ctx)
         except BrokenPipeError:
             raise
         except (AlexNetError, OSError) as error:

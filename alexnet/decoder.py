@@ -13,6 +13,7 @@ import io
 import os
 import stat
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,7 +114,8 @@ def decode_photo(
     """
     with quiet_pillow(), needing_memory():
         if isinstance(source, Image.Image):
-            kind, frames, image, data = source.format or "PIL", 1, source, None
+            data, kind, frames = None, source.format or "PIL", 1
+            image = source
         else:
             data = source if isinstance(source, bytes) else _read(source)
             kind = _format_of(data)
@@ -121,11 +123,15 @@ def decode_photo(
             frames = _frames(image, data)
         width, height = image.size
         _check_size(image, kind, max_pixels)
-        if data is None:
-            rgb, turned = _decode_lent(image, kind)
-        else:
-            rgb, turned = _upright(_loaded(image, kind, data, draft=smallest))
-        if turned:
+        with _lent_image if data is None else nullcontext():
+            image = _lent(image, kind) if data is None else _loaded(image, kind, data, smallest)
+            # What Pillow raises on a file's bytes is behind us: from here on a fault is our own.
+            turn = _turn(image)
+            rgb = to_rgb(image)
+        del image  # with it goes what its decoder keeps: of a WebP twice the picture
+        if turn is not None:
+            rgb = rgb.transpose(turn)
+        if turn in _SIDEWAYS:
             width, height = height, width
         return DecodedPhoto(image=rgb, width=width, height=height, format=kind, frames=frames)
 
@@ -241,19 +247,18 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _decode_lent(image: Image.Image, kind: str) -> tuple[Image.Image, bool]:
-    with _lent_image:
-        try:
-            image.load()
-        except Exception as error:
-            raise _failure(kind, error) from error
+def _lent(image: Image.Image, kind: str) -> Image.Image:
+    """A PIL image with its pixels, to be read only."""
+    try:
+        image.load()
         # Pillow writes transparency into the palette of a picture that it converts.
-        return _upright(image.copy() if image.mode in ("P", "PA") else image)
+        return image.copy() if image.mode in ("P", "PA") else image
+    except Exception as error:
+        raise _failure(kind, error) from error
 
 
-def _loaded(image: Image.Image, kind: str, data: bytes | None, *, draft: int | None) -> Image.Image:
-    """A picture of the file `data` with its pixels. Whatever Pillow raises here, the file's bytes
-    lead it to; what is raised later is a defect of ours, and passes."""
+def _loaded(image: Image.Image, kind: str, data: bytes | None, draft: int | None) -> Image.Image:
+    """The picture of the file `data` with its pixels."""
     try:
         if draft is not None and kind == "JPEG":
             image.draft(None, (draft, draft))
@@ -262,7 +267,7 @@ def _loaded(image: Image.Image, kind: str, data: bytes | None, *, draft: int | N
         raise
     except Exception as error:
         if kind == "JPEG" and isinstance(error, OSError) and data and (whole := _with_end(data)):
-            return _loaded(_READERS[kind](io.BytesIO(whole)), kind, None, draft=draft)
+            return _loaded(_READERS[kind](io.BytesIO(whole)), kind, None, draft)
         raise _failure(kind, error) from error
     return image
 
@@ -274,13 +279,6 @@ def _with_end(data: bytes) -> bytes | None:
         raise
     except Exception:  # of Pillow: the file has other damage
         return None
-
-
-def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
-    """A loaded picture in RGB, and whether its width and height changed places for that."""
-    turn = _turn(image)
-    rgb = to_rgb(image)
-    return (rgb, False) if turn is None else (rgb.transpose(turn), turn in _SIDEWAYS)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

@@ -33,8 +33,8 @@ _CONTINUATIONS = tuple(
 def with_end(data: bytes) -> bytes | None:
     """The JPEG with its end marker set; None where the marker is not all that it lacks.
 
-    Decodes the picture up to eight times, so this is for files that could not be decoded as they
-    are.
+    Decodes the picture up to six times, eleven where it has restart markers, so this is for files
+    that could not be decoded as they are.
 
     Raises:
         Exception: what Pillow raises on a file that is damaged besides.
@@ -42,9 +42,10 @@ def with_end(data: bytes) -> bytes | None:
     end = _end_of_last_scan(data)
     if end is None:
         return None
-    continuations = list(_CONTINUATIONS)
+    continuations = _CONTINUATIONS
     if _RESTART_INTERVAL in data[:end]:
-        continuations.append(_next_restart(data, end) + _CONTINUATIONS[0])
+        restart = _next_restart(data, end)
+        continuations += tuple(restart + more for more in _CONTINUATIONS)
     whole = data[:end] + _END
     picture = _decoded(whole)
     for more in continuations:

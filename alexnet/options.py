@@ -90,11 +90,19 @@ device = click.option("--device", default="cpu", show_default=True, help="cpu, c
 def given(*names: str) -> list[str]:
     """Of these parameters of the command that runs, the options that were given, as typed."""
     context = click.get_current_context()
+
+    def is_given(parameter: click.Parameter) -> bool:
+        if isinstance(parameter, click.Argument):  # none of many count as typed
+            return bool(context.params.get(str(parameter.name)))
+        source = context.get_parameter_source(str(parameter.name))
+        return source is not ParameterSource.DEFAULT
+
     return [
-        max(parameter.opts, key=len)
+        parameter.human_readable_name
+        if isinstance(parameter, click.Argument)
+        else max(parameter.opts, key=len)
         for parameter in context.command.params
-        if parameter.name in names
-        and context.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT
+        if parameter.name in names and is_given(parameter)
     ]
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 
+from alexnet.child_process import environment, python_module
 from alexnet.errors import AlexNetError
 from bench.process_tree import Watch
 
@@ -30,7 +30,7 @@ class ChildError(AlexNetError):
 
 
 def run_child(module: str, *arguments: str | os.PathLike[str], name: str) -> Finished:
-    """Run `python -m MODULE ARGUMENTS` and wait for its end.
+    """Run `python -P -m MODULE ARGUMENTS` and wait for its end.
 
     Args:
         module: the room whose command it is.
@@ -40,10 +40,12 @@ def run_child(module: str, *arguments: str | os.PathLike[str], name: str) -> Fin
     Raises:
         ChildError: it ended with another exit code than 0.
     """
-    command = [sys.executable, "-m", module, *(os.fspath(word) for word in arguments)]
+    command = python_module(module, *arguments)
     with tempfile.TemporaryFile() as said:
         began = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said) as child:
+        with subprocess.Popen(
+            command, env=environment(), stdout=subprocess.PIPE, stderr=said
+        ) as child:
             watch = Watch(child.pid, every=0.2)
             try:
                 assert child.stdout is not None

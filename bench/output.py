@@ -105,6 +105,8 @@ def output_options(command: Callable[..., R]) -> Callable[..., R]:
         strict: bool,
         **kwargs: Any,
     ) -> R:
+        if compare is None:
+            options.refuse_unread("threshold", reason="There is nothing to compare with")
         output = Output(
             json_file=json_file,
             csv_file=csv_file,

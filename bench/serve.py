@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from alexnet.child_process import environment, foreign_environment
 from alexnet.console import log, progress
 from bench.conditions import conditions
 from bench.http_client import Target
@@ -211,17 +212,16 @@ def _service(plan: Plan) -> Iterator[tuple[str, Service | None]]:
     if plan.start is None and plan.model is None:
         yield address, None
         return
-    environment: dict[str, str] = {}
     if plan.start is not None:
-        command = their_command(plan.start, port)
+        # Theirs may well be found in the current folder.
+        command, variables = their_command(plan.start, port), foreign_environment()
     else:
-        command = our_service(port)
-        environment["ALEXNET_MODEL"] = str(plan.model)
+        command, variables = our_service(port), environment() | {"ALEXNET_MODEL": str(plan.model)}
     with running(
         command,
         url=f"{parts.scheme}://{parts.netloc}",
         ready_path=plan.ready_path,
-        environment=environment,
+        environment=variables,
     ) as service:
         yield address, service
 

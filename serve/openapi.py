@@ -55,7 +55,7 @@ PROBLEMS: dict[int, dict[str, str]] = {
         "views_unavailable": "views=each, of a model file that can't tell its views apart.",
         "answer_too_large": "The answer would name too many classes.",
     },
-    500: {"internal_error": "A defect of the service."},
+    500: {"internal_error": "A defect of the service, not of the photo."},
     503: {
         "overloaded": "Too much waits already, or there was no answer in time.",
         "not_ready": "The model is not open.",

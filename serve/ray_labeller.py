@@ -7,6 +7,7 @@ are the same, and the machines need no disk in common for the output.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -21,6 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from alexnet.child_process import ROOT
 from alexnet.console import log, progress
 from alexnet.errors import AlexNetError, optional_import
 from serve.labeller import Labeller
@@ -86,7 +88,8 @@ def _connect(ray: Any, address: str) -> None:
     handlers = [signal.getsignal(number) for number in signals]
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _STORE}
     try:
-        with _silence(), _no_token(address):
+        # Ray lets its workers look for modules in the current folder before all others.
+        with _silence(), _no_token(address), contextlib.chdir(ROOT):
             ray.init(
                 address=address,
                 logging_level=logging.CRITICAL,

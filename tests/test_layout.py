@@ -13,7 +13,7 @@ ROOMS = ("train", "export", "serve", "bench")
 # Inside the core, a module imports only from its own row or the rows above.
 ORDER = (
     ("errors",),
-    ("files", "settings", "machine"),
+    ("files", "settings", "machine", "child_process"),
     ("config", "labels", "color"),
     (
         "geometry",

@@ -85,7 +85,7 @@ def evaluate(
 
     A table of all classes and the whole, then the whole as one JSON line. Several models are
     measured alone and on average: their probabilities' mean. Processes that torchrun starts share
-    the photos: `torchrun --nproc-per-node K -m train evaluate ...`.
+    the photos: `torchrun --nproc-per-node K --no-python alexnet-train evaluate ...`.
     """
     several = len(artifacts) > 1
     _check_use(several, weights=weights, corrupt=corrupt, plot=plot)

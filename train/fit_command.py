@@ -170,10 +170,11 @@ def fit(
     classes is the data set's. Writes config.json, metrics.jsonl, steps.jsonl, checkpoints and, at
     the end, model.safetensors into --out.
 
-    Several processes share the work: `torchrun --nproc-per-node K -m train fit ...`. With
-    --columns 2 each pair of them holds one network, a column each; pairs (or, with --columns 1,
-    single processes) share each minibatch. SIGTERM writes a checkpoint and ends the run with exit
-    code 0 (torchrun itself ends with 1); --resume goes on.
+    Several processes share the work: `torchrun --nproc-per-node K --no-python alexnet-train fit
+    ...`. With --columns 2 each pair of them holds one network, a column each; pairs (or, with
+    --columns 1, single processes) share each minibatch. SIGTERM writes a checkpoint and ends the
+    run with exit code 0 (torchrun itself ends with 1); --resume goes on, with the settings of the
+    start.
     """
     if stretch is not None and epochs is not None:
         raise click.UsageError(

@@ -154,7 +154,8 @@ def imagenet_plan(
         machines=cost.Machines(machines=machines, devices=devices or columns, columns=columns),
     )
     measurement = None
-    if steps_per_second is not None:
+    if not measure:
+        assert steps_per_second is not None
         pace = cost.Pace(steps_per_second=steps_per_second, devices=measured_on)
     else:
         if measured_batch is None and device == "cpu":

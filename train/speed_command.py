@@ -57,7 +57,7 @@ def speed(
 
     A run says the same of itself: `alexnet-train fit` logs each epoch's photos a second and the
     share of its time in which the step waited for photos. Several processes take part as in a run:
-    `torchrun --nproc-per-node K -m train speed ...`.
+    `torchrun --nproc-per-node K --no-python alexnet-train speed ...`.
     """
     share_cores()
     quiet_native_code()

@@ -6,6 +6,7 @@ import json
 import httpx
 import pytest
 
+from alexnet.container import FORMATS
 from alexnet.machine import cores
 from serve.settings import Settings, shown
 from tests.photos import bomb, encode, pattern, sklearn_photos
@@ -134,11 +135,11 @@ def test_the_model_is_described(service, predictor, model_path):
     assert {"python", "bentoml", "pillow", "torch"} <= set(model["versions"])
     assert model["limits"] == {
         "body_bytes": 20_000_000,
-        "pixels": 50_000_000,
+        "pixels": 64_000_000,
         "photos": 32,
         "requests": 1024,
         "seconds": 50.0,
-        "formats": ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"],
+        "formats": list(FORMATS),
         "upload_bytes": 400_000_000,
         "upload_seconds": 10.0,
         "queue_photos": 256,

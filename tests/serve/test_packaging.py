@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from serve.control import longest_end
 from serve.home import choose_home
 from serve.settings import read_settings
 from tests.photos import ROOT
@@ -41,7 +42,7 @@ def test_the_settings_named_there_exist(name):
         "ALEXNET_MODEL": "/model",
         "ALEXNET_TIMEOUT": "50",
         "ALEXNET_MAX_UPLOADS": "400MB",
-        "ALEXNET_MAX_PIXELS": "50M",
+        "ALEXNET_MAX_PIXELS": "64M",
         "ALEXNET_LOG": "json",
         "ALEXNET_CACHE": "off",
         "ALEXNET_HOST": "0.0.0.0",
@@ -86,7 +87,7 @@ def test_the_unit_gives_no_rights():
     assert pairs["DynamicUser"] == pairs["NoNewPrivileges"] == pairs["PrivateTmp"] == "yes"
     assert pairs["ProtectSystem"] == "strict"
     assert pairs["CapabilityBoundingSet"] == ""
-    assert pairs["MemoryMax"] == "3G"
+    assert pairs["MemoryMax"] == "4G"
     assert len(pairs["ExecStart"].split()) == 1  # an option would win over a variable set later
 
 
@@ -108,17 +109,17 @@ def test_the_container_writes_nowhere_and_is_nobody():
 
 
 def test_their_memory_is_enough_for_the_largest_photo_on_each_of_their_cores():
-    most = (0.5 + 0.4 + 2 * 0.9) * 1e9  # the model, uploads, and a decoder for each core
+    most = (0.5 + 0.4 + 2 * 1.2) * 1e9  # the model, uploads, and a decoder for each core
     pairs = dict(unit())
-    assert (pairs["AllowedCPUs"], pairs["MemoryMax"]) == ("0-1", "3G")
+    assert (pairs["AllowedCPUs"], pairs["MemoryMax"]) == ("0-1", "4G")
     # A process sees which cores it may have, and nothing of `cpus`, a share of their time.
-    assert (compose()["cpuset"], compose()["mem_limit"]) == ("0,1", "3g")
+    assert (compose()["cpuset"], compose()["mem_limit"]) == ("0,1", "4g")
     assert "cpus" not in compose()
-    assert most < 3 * 2**30
+    assert most < 4 * 2**30
 
 
-def test_both_wait_for_as_long_as_a_request_may_take():
-    longest = read_settings({}).timeout
+def test_both_wait_for_as_long_as_the_end_may_take():
+    longest = longest_end(read_settings({}))
     assert float(dict(unit())["TimeoutStopSec"]) > longest
     assert float(compose()["stop_grace_period"].removesuffix("s")) > longest
 

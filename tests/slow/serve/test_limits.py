@@ -8,6 +8,7 @@ from collections import Counter
 import httpx
 import psutil
 
+from alexnet.container import FORMATS
 from tests.photos import encode, pattern
 from tests.serve.running import peak_memory, problem
 from tests.serve.test_limits import request
@@ -20,7 +21,7 @@ def test_every_setting_is_obeyed_and_shown(strict_service):
     assert (model["backend"], model["views"]) == ("torch", "centre")
     assert model["batching"] == {"photos": 2, "wait_ms": 1.0, "streams": 1}
     formats = model["limits"].pop("formats")
-    assert formats == ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"]
+    assert formats == list(FORMATS)
     assert model["limits"] == {
         "body_bytes": 100_000,
         "pixels": 10_000,
