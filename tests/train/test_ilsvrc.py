@@ -426,7 +426,7 @@ def test_a_devkit_that_is_none_is_a_sentence(tmp_path, imagenet, data):
 
 def test_without_scipy_a_sentence_says_what_to_install(imagenet, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(AlexNetError, match=r"scipy.*not installed.*alexnet\[imagenet\]"):
+    with pytest.raises(AlexNetError, match=r"scipy.*not installed.*\[imagenet\]"):
         read_devkit(imagenet / f"{KIT}.tar.gz")
 
 
