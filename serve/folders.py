@@ -6,7 +6,7 @@ import glob
 import heapq
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -95,14 +95,26 @@ def in_order(names: Iterable[bytes], *, in_memory: int = _IN_MEMORY) -> Iterator
         yield from heapq.merge(*map(split_at_nulls, runs), last)
 
 
-def split_at_nulls(file: IO[bytes]) -> Iterator[bytes]:
-    """The pieces of a file between its null characters; one behind the last comes, too."""
+def blocks_of(file: IO[bytes]) -> Iterator[bytes]:
+    """The bytes of a file, as soon as there are some."""
+    read: Callable[[int], bytes] = getattr(file, "read1", file.read)
+    while block := read(2**16):
+        yield block
+
+
+def split(blocks: Iterable[bytes], separator: bytes) -> Iterator[bytes]:
+    """The pieces of a text between separators of one byte; one behind the last comes, too."""
     rest = b""
-    while block := file.read(2**16):
-        *whole, rest = (rest + block).split(b"\0")
+    for block in blocks:
+        *whole, rest = (rest + block).split(separator)
         yield from whole
     if rest:
         yield rest
+
+
+def split_at_nulls(file: IO[bytes]) -> Iterator[bytes]:
+    """The pieces of a file between its null characters; one behind the last comes, too."""
+    return split(blocks_of(file), b"\0")
 
 
 def _is_wanted(entry: os.DirEntry[bytes]) -> bool:

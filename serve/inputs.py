@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
 from alexnet.container import SUFFIXES
 from serve import braces, remote
-from serve.folders import InputError, matches, photos_in, split_at_nulls
-from serve.manifests import manifest_paths
+from serve.folders import InputError, blocks_of, matches, photos_in, split
+from serve.manifests import encoding_of, manifest_paths
 
 __all__ = ["InputError", "Inputs", "entries"]
 
@@ -29,6 +31,8 @@ class Inputs:
     manifest: str | None = None
     """A table of paths, which follow those of the arguments."""
     path_column: str = "path"
+    delimiter: str | None = None
+    """Between the cells of a CSV table; None: it is found."""
     null: bool = False
     """Whether null characters, and not lines, end the paths on stdin."""
 
@@ -59,7 +63,7 @@ def entries(inputs: Inputs) -> Iterator[str]:
             start = entry.partition("\0")[0]
             raise InputError(
                 f"A path holds a null character, after {start[:200]}: a list with null characters "
-                "between its paths needs --null, and one in UTF-16 is to be saved as UTF-8."
+                "between its paths needs --null."
             )
         none = False
         yield entry
@@ -78,7 +82,7 @@ def _all(inputs: Inputs) -> Iterator[str]:
         else:
             yield from _meant(text)
     if inputs.manifest is not None:
-        yield from manifest_paths(inputs.manifest, inputs.path_column)
+        yield from manifest_paths(inputs.manifest, inputs.path_column, delimiter=inputs.delimiter)
 
 
 def _meant(text: str) -> Iterator[str]:
@@ -113,5 +117,27 @@ def _stdin() -> IO[bytes]:
 
 
 def _listed(file: IO[bytes], *, null: bool) -> Iterator[str]:
-    pieces = split_at_nulls(file) if null else (line.rstrip(b"\r\n") for line in file)
-    return (os.fsdecode(piece) for piece in pieces if piece)
+    """The paths of a list, without its byte-order mark; one in UTF-16 is read as that."""
+    head = file.read(4)  # a mark, or two letters with their zeros
+    encoding = encoding_of(head)
+    if null and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF8)):
+        encoding = "utf-8"  # a zero ends the path of one letter
+    blocks = chain([head.removeprefix(codecs.BOM_UTF8)], blocks_of(file))
+    if not encoding.startswith("utf-8"):
+        blocks = _decoded(blocks, encoding)
+    pieces = split(blocks, b"\0" if null else b"\n")
+    return (os.fsdecode(piece) for piece in (pieces if null else map(_without_cr, pieces)) if piece)
+
+
+def _decoded(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        for block in blocks:
+            yield os.fsencode(decoder.decode(block))
+        yield os.fsencode(decoder.decode(b"", final=True))
+    except UnicodeError as error:
+        raise InputError(f"The list on stdin can't be read as {encoding}: {error}.") from error
+
+
+def _without_cr(line: bytes) -> bytes:
+    return line.rstrip(b"\r")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from alexnet.console import Command, log
-from serve import remote
 from serve.inputs import InputError
 from serve.label_options import label_options, labelling
 from serve.labelling import Outcome, label
+from serve.remote import interruptible
 
 HELP = """Label photos with their most probable classes.
 
@@ -68,7 +65,7 @@ class _Main(Command):
 def main(**values: Any) -> None:
     """Label photos; the help is in HELP."""
     task = labelling(**values)
-    with _interruptible():
+    with interruptible():
         try:
             outcome = label(task)
         except InputError as error:
@@ -76,25 +73,6 @@ def main(**values: Any) -> None:
     log(f"{_summary(outcome)} -> {'stdout' if task.output is None else values['output']}")
     if outcome.failed:
         raise click.exceptions.Exit(1)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let a terminated run clean up its temporary files, as an interrupted one does."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(number, _interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    remote.give_up()
-    signal.default_int_handler(number, frame)
 
 
 def _summary(outcome: Outcome) -> str:

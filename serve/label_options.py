@@ -13,6 +13,7 @@ from alexnet.backends import BACKENDS
 from alexnet.photo import MAX_PIXELS
 from serve.formats import ENDINGS, EXPORTS, ON_STDOUT, Format
 from serve.inputs import Inputs
+from serve.manifests import DELIMITERS, is_parquet
 from serve.target import Target
 from serve.task import Labelling
 
@@ -34,6 +35,17 @@ def _ray_address(_: click.Context, __: click.Parameter, text: str | None) -> str
     return text
 
 
+def _delimiter(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    if text is None:
+        return None
+    character = DELIMITERS.get(text, "\t" if text == "\\t" else text)
+    if len(character) != 1 or character in '\r\n"':
+        raise click.BadParameter(
+            f"{text!r} is neither one character nor one of {', '.join(DELIMITERS)}."
+        )
+    return character
+
+
 _OPTIONS = [
     click.argument("photos", nargs=-1),
     click.option(
@@ -47,6 +59,14 @@ _OPTIONS = [
         show_default=True,
         metavar="NAME",
         help="The manifest's column.",
+    ),
+    click.option(
+        "--delimiter",
+        metavar="CHARACTER",
+        callback=_delimiter,
+        show_default="found in the line of names",
+        help="What stands between a CSV manifest's cells: a character, or its name "
+        f"({', '.join(DELIMITERS)}).",
     ),
     click.option(
         "-0", "--null", is_flag=True, help="Paths on stdin end with null characters, not lines."
@@ -178,6 +198,7 @@ def labelling(
     photos: tuple[str, ...],
     manifest: str | None,
     path_column: str,
+    delimiter: str | None,
     null: bool,
     output: str,
     format_name: str | None,
@@ -195,7 +216,11 @@ def labelling(
     if null and "-" not in photos:
         raise click.UsageError("--null is about the list on stdin: give - for PHOTOS.")
     if manifest is None:
-        options.refuse_unread("path_column", reason="There is no manifest with columns")
+        options.refuse_unread(
+            "path_column", "delimiter", reason="There is no manifest with columns"
+        )
+    elif is_parquet(manifest):
+        options.refuse_unread("delimiter", reason="A Parquet table has no delimiters")
     target = _target(output, cast(Format | None, format_name))
     kind = cast(Format, format_name or "csv") if target is None else target.format
     if kind in EXPORTS:
@@ -209,7 +234,13 @@ def labelling(
     if others["ray"] is not None:
         _check_ray(target, others["device"])
     return Labelling(
-        inputs=Inputs(arguments=photos, manifest=manifest, path_column=path_column, null=null),
+        inputs=Inputs(
+            arguments=photos,
+            manifest=manifest,
+            path_column=path_column,
+            delimiter=delimiter,
+            null=null,
+        ),
         output=target,
         format=kind,
         **others,

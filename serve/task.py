@@ -59,7 +59,10 @@ class Labelling:
         shaping = ("top_k", "names", "naming", "probabilities", "features")
         numeric = ("device", "threads", "mode", "fast", "max_pixels")
         facts = {name: getattr(self, name) for name in (*shaping, *numeric)}
-        facts |= {"inputs": dataclasses.asdict(self.inputs), "working_folder": str(Path.cwd())}
+        inputs = dataclasses.asdict(self.inputs)
+        if self.inputs.delimiter is None:
+            del inputs["delimiter"]  # runs that were begun before there was the option have none
+        facts |= {"inputs": inputs, "working_folder": str(Path.cwd())}
         if self.output is not None:
             facts["format"] = self.output.format
         plain: dict[str, Any] = json.loads(json.dumps(facts))
