@@ -7,11 +7,6 @@ import struct
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 """The formats that are read, under Pillow's names."""
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"),
-    *(".bmp", ".dib", ".tif", ".tiff", ".gif"),
-)
-"""Endings, in lower case, of the files that are taken for photos where a folder is searched."""
 HEAD = 1024
 """Bytes from the start of a file that are enough to name its format."""
 MAX_FRAMES = 10_000

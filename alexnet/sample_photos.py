@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from alexnet.container import SUFFIXES
 from alexnet.decoder import DecodedPhoto, decode_photo
 from alexnet.errors import AlexNetError, MissingPackageError
+from alexnet.photo_endings import has_photo_ending
 from alexnet.photo_error import PhotoError
 
 
@@ -72,7 +72,7 @@ def _paths(place: Path | None, count: int) -> list[Path]:
 
 def _is_photo(inside: Path, path: Path) -> bool:
     hidden = any(part.startswith(".") for part in inside.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+    return has_photo_ending(path.name) and not hidden and path.is_file()
 
 
 def _photographs() -> list[Path]:

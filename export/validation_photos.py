@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.backends.base import ArtifactInfo
-from alexnet.container import SUFFIXES
 from alexnet.errors import AlexNetError
 from alexnet.labels import Label
+from alexnet.photo_endings import has_photo_ending
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def _of_folders(place: Path, labels: Sequence[Label]) -> ValidationPhotos:
                 f"{folder} is no class of the network, which knows {labels[0].wnid}, "
                 f"{labels[-1].wnid} and {len(labels) - 2} more: name photos of its classes."
             )
-        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        found = sorted(path for path in folder.rglob("*") if has_photo_ending(path.name))
         paths += found
         classes += [known[folder.name]] * len(found)
     if not paths:

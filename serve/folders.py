@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from alexnet.container import SUFFIXES
 from alexnet.errors import AlexNetError
+from alexnet.photo_endings import has_photo_ending
 
 # Names that are sorted in memory at once; a folder with more is sorted by way of the disk.
 _IN_MEMORY = 200_000
@@ -26,7 +26,7 @@ class InputError(AlexNetError):
 def is_photo_name(name: str) -> bool:
     """Whether a file of this name is taken for a photo where a place is searched."""
     name = name.rpartition("/")[2]
-    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+    return not name.startswith(".") and has_photo_ending(name)
 
 
 def photos_in(folder: Path, *, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:

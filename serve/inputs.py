@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO
 
-from alexnet.container import SUFFIXES
+from alexnet.photo_endings import READ_ENDINGS
 from serve import braces, remote
 from serve.folders import InputError, blocks_of, matches, photos_in, split
 from serve.manifests import encoding_of, manifest_paths
@@ -71,7 +71,7 @@ def entries(inputs: Inputs) -> Iterator[str]:
         named = [*inputs.arguments, *([inputs.manifest] if inputs.manifest else [])]
         raise InputError(
             f"There are no photos in {', '.join(named)}: "
-            f"folders are searched for {', '.join(sorted(SUFFIXES))}."
+            f"folders are searched for {', '.join(sorted(READ_ENDINGS))}."
         )
 
 

@@ -8,7 +8,6 @@ into a plain tar, its spool. Nothing is ever written under a name that an archiv
 from __future__ import annotations
 
 import gzip
-import os
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -18,9 +17,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from alexnet.console import progress
-from alexnet.container import SUFFIXES
 from alexnet.errors import AlexNetError
 from alexnet.files import atomic_path
+from alexnet.photo_endings import has_photo_ending
 from train.entries import Entry, Stream, entries
 
 NAMES = "classes.tsv"
@@ -98,8 +97,7 @@ def read_names(path: Path) -> str:
 
 def is_photo(name: str) -> bool:
     """Whether a file is taken for a photo: by its ending, and it is not hidden."""
-    ending = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a million Paths are slow
-    return ending in SUFFIXES and not _hidden(name)
+    return has_photo_ending(name) and not _hidden(name)
 
 
 def list_archive(archive: Path, *, spool: Path) -> tuple[Listing, Spool | None]:

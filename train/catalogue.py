@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from alexnet.container import SUFFIXES
 from alexnet.labels import Label, ilsvrc2012
+from alexnet.photo_endings import READ_ENDINGS
 from train.archives import Member, Rejection, SourceError, read_names
 from train.facts import SPLITS, SplitName
 from train.sources import Source, without_tops
@@ -143,7 +143,7 @@ def _check_classes(name: str, train: _Classes, val: _Classes) -> None:
         raise SourceError(
             f"{name} holds no photos in class folders: it should hold one folder for each class, "
             "or train/ and val/ with such folders, and the photos "
-            f"({', '.join(SUFFIXES[:2])}, .png, ...) in them."
+            f"({', '.join(READ_ENDINGS[:2])}, .png, ...) in them."
         )
     for folder in train:
         if not folder.isprintable():  # a byte that is no UTF-8, a tab, a line break
