@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
 
 from alexnet.backends.base import Mode
 from alexnet.config import PRESETS, Views
+from alexnet.files import OutputPathError, check_output_file, check_output_folder
+
+
+class OutputFile(click.Path):
+    """A file to write, or a device or a pipe; one that can't be is refused before the work."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        path = super().convert(value, param, ctx)
+        try:
+            check_output_file(path)
+        except OutputPathError as error:
+            self.fail(str(error), param, ctx)
+        return path
+
+
+class OutputFolder(click.Path):
+    """A folder to write; a device, a pipe or a file is refused before the work."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        path = super().convert(value, param, ctx)
+        try:
+            check_output_folder(path)
+        except OutputPathError as error:
+            self.fail(str(error), param, ctx)
+        return path
+
 
 preset = click.option(
     "--preset", "preset_name", type=click.Choice(list(PRESETS)), required=True, help="The network."
