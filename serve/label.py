@@ -16,10 +16,11 @@ from serve.remote import interruptible
 
 HELP = """Label photos with their most probable classes.
 
-PHOTOS are files, folders (searched at every depth, hidden files left out), globs in
-quotes ('photos/**/*.jpg'), tar shards ('train-{0000..0146}.tar', read without
-unpacking), URLs (s3://, gs://, https://: whatever fsspec opens) and - for a list of
-paths on stdin, as many as you like. Rows come in the order of the arguments; a
+PHOTOS are files, folders (searched at every depth; hidden files, and folders of
+thumbnails or trash such as @eaDir, are left out), globs in quotes ('photos/**/*.jpg'),
+tar shards ('train-{0000..0146}.tar', read without unpacking, also tars in tars and what
+gzip, bzip2 or xz packed), URLs (s3://, gs://, https://: whatever fsspec opens) and - for
+a list of paths on stdin, as many as you like. Rows come in the order of the arguments; a
 folder's photos are sorted by path.
 
 \b
@@ -80,4 +81,6 @@ def _summary(outcome: Outcome) -> str:
     now = outcome.labelled + outcome.failed - outcome.before
     before = f"; {outcome.before:,} of them by an earlier run" if outcome.before else ""
     rate = f" in {outcome.seconds:.1f} s ({now / outcome.seconds:,.1f} photos/s)" if now else ""
-    return f"{outcome.labelled:,} labelled{failed}{rate}{before}"
+    count = outcome.folders_left_out
+    folders = f"; {count:,} {'folder' if count == 1 else 'folders'} left out" if count else ""
+    return f"{outcome.labelled:,} labelled{failed}{rate}{before}{folders}"

@@ -10,6 +10,7 @@ from itertools import chain, islice
 from typing import Any
 
 from alexnet.console import log, progress
+from serve.folders import LeftOut
 from serve.formats import OutputError, open_stdout
 from serve.inputs import entries
 from serve.labeller import Labeller, open_labeller
@@ -33,6 +34,8 @@ class Outcome:
     """From the first photo to the last row; loading the model is not in it."""
     before: int = 0
     """Photos of these that an interrupted run had done."""
+    folders_left_out: int = 0
+    """Folders that were not searched: hidden ones, and those of thumbnails or trash."""
 
 
 def label(task: Labelling) -> Outcome:
@@ -53,21 +56,24 @@ def label(task: Labelling) -> Outcome:
         if run.is_begun:
             run.agree(task.facts())
         else:
+            left_out = LeftOut()
             with progress("Listing photos", total=None, unit="photos") as bar:
-                run.begin(task.facts(), entries(task.inputs), each=bar.advance)
+                found = entries(task.inputs, left_out)
+                run.begin(task.facts(), found, left_out=left_out, each=bar.advance)
+            _tell_empty(left_out)
         with open_labeller(task) as labeller:
             part_rows = _part_rows(task, labeller.batch)
             facts = {"batch": labeller.batch, "part_photos": part_rows}
             run.agree(_model_facts(labeller.rows) | facts)
-            done = run.progress
+            done, passed = run.progress, run.state.get("folders_left_out", 0)
             if run.is_finished:
-                return Outcome(done.photos - done.failed, done.failed, 0.0, done.photos)
+                return Outcome(done.photos - done.failed, done.failed, 0.0, done.photos, passed)
             run.start_session(labeller.session)
             start = time.perf_counter()
             _write_parts(run, labeller, part_rows=part_rows)
             run.finish()
         seconds, before, done = time.perf_counter() - start, done.photos, run.progress
-        return Outcome(done.photos - done.failed, done.failed, seconds, before)
+        return Outcome(done.photos - done.failed, done.failed, seconds, before, passed)
 
 
 def _part_rows(task: Labelling, batch: int) -> int:
@@ -119,20 +125,27 @@ def _label_to_stdout(task: Labelling) -> Outcome:
     # Nobody knows how many photos a shard holds.
     extent = Extent(photos=files - shards, shards=shards) if shards else None
     total = None if shards else files or None
-    photos = 0
+    photos, left_out = 0, LeftOut()
     with open_labeller(task) as labeller:
         start = time.perf_counter()
         with (
             open_stdout(labeller.rows.schema, format=task.format) as write,
             progress("Labelling", total=total, unit="photos") as bar,
-            closing(labeller.label(entries(task.inputs), START)) as labelled,
+            closing(labeller.label(entries(task.inputs, left_out), START)) as labelled,
         ):
             note = Note(bar, files=files, extent=extent)
             for photo in labelled:
                 write(photo.row)
                 photos += 1
                 note.add(photo)
-    return Outcome(photos - note.failed, note.failed, time.perf_counter() - start)
+    _tell_empty(left_out)
+    seconds, passed = time.perf_counter() - start, left_out.folders
+    return Outcome(photos - note.failed, note.failed, seconds, folders_left_out=passed)
+
+
+def _tell_empty(left_out: LeftOut) -> None:
+    for name in left_out.inputs:
+        log(f"There are no photos in {name}.")
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from typing import Any
 
 from alexnet.files import atomic_path, naming, write_json
 from alexnet.machine import cores, cpu_model, versions
+from serve.folders import LeftOut
 from serve.formats import PART_ENDINGS, OutputError, Write, join, open_part
 from serve.listing import read_listing, write_listing
 from serve.reading import START, Place
@@ -68,9 +69,16 @@ class Run:
         return self.state.get("state") == "finished"
 
     def begin(
-        self, facts: Mapping[str, Any], entries: Iterable[str], *, each: Callable[[], object]
+        self,
+        facts: Mapping[str, Any],
+        entries: Iterable[str],
+        *,
+        left_out: LeftOut,
+        each: Callable[[], object],
     ) -> None:
         """Write down what is to be labelled, `each` called for every entry, and `facts`.
+
+        `left_out` is what the search for `entries` counts.
 
         Raises:
             InputError: as `serve.inputs.entries`.
@@ -85,7 +93,8 @@ class Run:
                 yield entry
 
         digest = write_listing(self.folder / _LISTING, counted())
-        listed = {"entries": count, "shards": shards, "entries_sha256": digest}
+        listed: dict[str, Any] = {"entries": count, "shards": shards, "entries_sha256": digest}
+        listed["folders_left_out"] = left_out.folders
         self.state = {"state": "running", **facts, **listed, "sessions": []}
         self._save()
 

@@ -17,8 +17,9 @@ from typing import IO, Any, cast
 from urllib.parse import quote, unquote
 
 from alexnet.errors import optional_import
+from alexnet.junk import is_junk
 from alexnet.photo_error import MissingPhotoError, PhotoError
-from serve.folders import InputError, is_photo_name
+from serve.folders import InputError, LeftOut, is_photo_name
 from serve.web import WebError, WebFile, fetch, is_web, sendable
 
 MAX_BYTES = 512 * 2**20
@@ -82,7 +83,7 @@ def _address(name: str, files: Any) -> str:
     return url if start is None else "file://" + quote(os.fsencode(url[start.end() :]))
 
 
-def photos_behind(url: str) -> Iterator[str]:
+def photos_behind(url: str, left_out: LeftOut) -> Iterator[str]:
     """What a URL on the command line means: one file, a folder's photos, or a glob's files.
 
     Folders and globs are those of object stores and file systems, sorted by their names; an http
@@ -103,12 +104,12 @@ def photos_behind(url: str) -> Iterator[str]:
     archive = "".join(url.partition("://")[2].partition("::")[1:])
     try:
         if any(character in path for character in "*?["):
-            found = sorted(files.glob(path))
+            found = sorted(_matches(files, path, left_out))
             if not found:
                 raise InputError(f"No file matches {url}.")
             yield from (_address(name, files) + archive for name in found)
         elif files.isdir(path):
-            yield from (name + archive for name in _inside(files, path))
+            yield from (name + archive for name in _inside(files, path, left_out))
         else:
             yield url
     except InputError:
@@ -117,17 +118,41 @@ def photos_behind(url: str) -> Iterator[str]:
         raise InputError(f"{url} can't be listed: {_reason(error)}.") from error
 
 
-def _inside(files: Any, folder: str) -> Iterator[str]:
-    entries = files.ls(folder, detail=True)
-    names = {entry["name"].rstrip("/") + "/" * (entry["type"] == "directory") for entry in entries}
-    for name in sorted(names):
+def _matches(files: Any, pattern: str, left_out: LeftOut) -> Iterator[str]:
+    """The files of a store that fit a glob; what `alexnet.junk` knows has to be named as itself."""
+    named = set(pattern.split("/"))
+    passed = set()
+    for name, entry in files.glob(pattern, detail=True).items():
+        parts = [part for part in name.split("/") if part]
+        junk = [n for n, part in enumerate(parts) if is_junk(part) and part not in named]
+        if junk:
+            passed.add("/".join(parts[: junk[0] + 1]) if junk[0] < len(parts) - 1 else "")
+        elif entry["type"] != "directory":
+            yield name
+    left_out.folders += len(passed - {""})
+
+
+def _inside(files: Any, folder: str, left_out: LeftOut) -> Iterator[str]:
+    """The photos in a store's folder and in those below, sorted."""
+    waiting = _names(files, folder)
+    while waiting:
+        name = waiting.pop()
         last = name.rstrip("/").rpartition("/")[2]
-        if last.startswith(".") or name.strip("/") == folder.strip("/"):
-            continue
-        if name.endswith("/"):
-            yield from _inside(files, name.rstrip("/"))
-        elif is_photo_name(name):
-            yield _address(name, files)
+        if not name.endswith("/"):
+            if is_photo_name(last):
+                yield _address(name, files)
+        elif is_junk(last):
+            left_out.folders += 1
+        else:
+            waiting += _names(files, name.rstrip("/"))
+
+
+def _names(files: Any, folder: str) -> list[str]:
+    """What a folder holds, the first name last; that of a folder ends with a slash."""
+    entries = files.ls(folder, detail=True)
+    names = {one["name"].rstrip("/") + "/" * (one["type"] == "directory") for one in entries}
+    # An object store may list a folder in itself.
+    return sorted((n for n in names if n.strip("/") != folder.strip("/")), reverse=True)
 
 
 def read_url(url: str) -> bytes:
