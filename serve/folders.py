@@ -202,7 +202,9 @@ def matches(pattern: str, left_out: LeftOut) -> Iterator[str]:
     """
     parts = [part for part, _ in groupby(os.fsencode(pattern).split(b"/"))]
     start = b"/" if pattern.startswith("/") else b""
-    found = _matched(start, [part for part in parts if part not in (b"", b".")], left_out)
+    names = [part for part in parts if part not in (b"", b".")]
+    # One that ends with a slash matches folders only.
+    found = iter(()) if pattern.endswith("/") else _matched(start, names, left_out)
     none = True
     for name, _ in groupby(in_order(found)):
         none = False

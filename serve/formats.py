@@ -89,7 +89,7 @@ def open_stdout(schema: Schema, *, format: Format) -> Iterator[Write]:
     except BrokenPipeError:
         raise  # the reader of stdout has had enough: not an error worth a sentence
     except OSError as error:
-        raise OutputError(f"The output could not be written: {error.strerror}.") from error
+        raise OutputError(f"The output could not be written: {error.strerror or error}.") from error
 
 
 def join(parts: Sequence[Path], target: Path, *, format: Format) -> None:
