@@ -126,7 +126,7 @@ def _csv_cells(
                 text, column, delimiter, tabs=_ending(manifest) == ".tsv"
             )
             _check_column(manifest, column, names)
-            place = names.index(column)
+            place, line = names.index(column), rows.line_num + skipped
             for row in rows:
                 line = rows.line_num + skipped
                 if not any(map(str.strip, row)):

@@ -170,7 +170,7 @@ def test_a_parquet_table_whose_text_is_not_utf8_is_a_sentence(tmp_path):
         ("t.csv", "id,file\n1,a.jpg\n", "has no column path: its columns are id, file. Name one"),
         ("t.csv", "", "has no column path: its columns are none"),
         ("t.csv", "id,path\n1,a.jpg\n2\n", "has no path in line 3"),
-        ("t.csv", 'path\n"a.jpg', "can't be read as CSV, line 1: unexpected end"),
+        ("t.csv", 'path\n"a.jpg', "can't be read as CSV, line 2: unexpected end"),
         ("t.parquet", "no Parquet", "can't be read as Parquet"),
         ("t.csv", "path\n", "There are no photos in .*t.csv: folders and tars are searched"),
         ("nowhere.csv", None, "can't be read: No such file or directory"),
