@@ -128,7 +128,7 @@ def test_the_first_bytes_tell_the_encoding(head, encoding):
 
 
 def test_a_table_that_is_cut_within_a_letter_is_a_sentence():
-    with pytest.raises(InputError, match="can't be read as CSV, line 1: 'utf-16"):
+    with pytest.raises(InputError, match="can't be read as CSV, line 2: 'utf-16"):
         table("path\na.jpg\n".encode("utf-16")[:-1])
 
 
