@@ -145,7 +145,7 @@ _OPTIONS = [
     click.option(
         "--batch",
         type=click.IntRange(min=1),
-        show_default="4 on each core, or 16 where all work together",
+        show_default="4 where batches run side by side, each on a core, else 16",
         help="Photos that the model gets at once.",
     ),
     click.option(

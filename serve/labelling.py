@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -55,6 +55,8 @@ def label(task: Labelling) -> Outcome:
     with open_run(task.output, resume=task.resume) as run, _explained(run):
         if run.is_begun:
             run.agree(task.facts())
+            if task.batch is None:  # an earlier version may have chosen another
+                task = replace(task, batch=run.state.get("batch"))
         else:
             left_out = LeftOut()
             with progress("Listing photos", total=None, unit="photos") as bar:

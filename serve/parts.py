@@ -106,10 +106,7 @@ class Run:
         """
         others = [k for k, v in facts.items() if k in self.state and self.state[k] != v]
         if others:
-            said = ", ".join(
-                f"{name} (was {_short(self.state[name])}, is {_short(facts[name])})"
-                for name in others
-            )
+            said = ", ".join(text for k in others for text in _changes(k, self.state[k], facts[k]))
             raise OutputError(
                 f"The run in {self.folder} was begun with other settings: {said}. "
                 "Resume it with its own, or write elsewhere."
@@ -232,6 +229,16 @@ def _remove(path: Path) -> None:
 def _make_durable(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _changes(name: str, was: Any, now: Any) -> Iterator[str]:
+    """What differs, field by field."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key in {**was, **now}:
+            if was.get(key) != now.get(key):
+                yield from _changes(f"{name}.{key}", was.get(key), now.get(key))
+    else:
+        yield f"{name} (was {_short(was)}, is {_short(now)})"
 
 
 def _short(value: object) -> str:

@@ -40,7 +40,7 @@ class Labelling:
     probabilities: bool = False
     features: bool = False
     batch: int | None = None
-    """None is the predictor's own choice."""
+    """None is 4 or 16 (`serve.labeller.batch_of`)."""
     part_photos: int = 10_000
     """Photos in a part, rounded up to whole batches."""
     decoders: int | None = None

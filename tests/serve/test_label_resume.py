@@ -282,7 +282,8 @@ def test_an_unfinished_run_is_not_overwritten(unfinished):
         (["--top-k", "3"], "begun with other settings: top_k (was null, is 3)"),
         (["--fast"], "fast (was false, is true)"),
         (["--batch", "32"], "batch (was 16, is 32)"),
-        (["few"], "inputs (was "),
+        (["few"], 'inputs.arguments (was ["some"], is ["some", "few"])'),
+        (["--delimiter", ";", "--manifest", "t.csv"], 'inputs.manifest (was null, is "t.csv")'),
         (["--model", "other.onnx"], "model (was "),
     ],
 )
