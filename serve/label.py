@@ -71,7 +71,7 @@ def main(**values: Any) -> None:
             outcome = label(task)
         except InputError as error:
             raise click.UsageError(str(error)) from error
-    log(f"{_summary(outcome)} -> {'stdout' if task.output is None else values['output']}")
+    log(f"{_summary(outcome)} -> {'stdout' if values['output'] == '-' else values['output']}")
     if outcome.failed:
         raise click.exceptions.Exit(1)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from alexnet.console import log, progress
 from serve.folders import LeftOut
-from serve.formats import OutputError, open_stdout
+from serve.formats import OutputError, open_rows
 from serve.inputs import entries
 from serve.labeller import Labeller, open_labeller
 from serve.parquet import check_parquet
@@ -49,7 +49,7 @@ def label(task: Labelling) -> Outcome:
         AlexNetError: the model or the output; whole parts are kept, for a run that resumes.
     """
     if task.output is None:
-        return _label_to_stdout(task)
+        return _label_to_stream(task)
     if task.output.format == "parquet":
         check_parquet()
     with open_run(task.output, resume=task.resume) as run, _explained(run):
@@ -117,7 +117,7 @@ def _extent(run: Run, start: Place) -> Extent:
     return Extent(photos=photos, shards=shards, start=start)
 
 
-def _label_to_stdout(task: Labelling) -> Outcome:
+def _label_to_stream(task: Labelling) -> Outcome:
     files = shards = 0
     if task.inputs.are_countable:
         with progress("Listing photos", total=None, unit="photos") as bar:
@@ -131,7 +131,7 @@ def _label_to_stdout(task: Labelling) -> Outcome:
     with open_labeller(task) as labeller:
         start = time.perf_counter()
         with (
-            open_stdout(labeller.rows.schema, format=task.format) as write,
+            open_rows(labeller.rows.schema, format=task.format, stream=task.stream) as write,
             progress("Labelling", total=total, unit="photos") as bar,
             closing(labeller.label(entries(task.inputs, left_out), START)) as labelled,
         ):

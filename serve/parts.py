@@ -7,7 +7,6 @@ was begun and not counted is done again. Every part but the last has the same nu
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from alexnet.files import atomic_path, naming, write_json
+from alexnet.files import atomic_path, naming, replace_file, write_json
 from alexnet.machine import cores, cpu_model, versions
 from serve.folders import LeftOut
 from serve.formats import PART_ENDINGS, OutputError, Write, join, open_part
@@ -167,10 +166,11 @@ class Run:
             _remove(joined)
             join(parts, joined, format=target.format)
             if joined.is_file():
-                _make_durable(joined)
-            elif target.path.is_dir():
-                target.path.rmdir()  # it is empty, as it was at the beginning
-            joined.replace(target.path)
+                replace_file(joined, target.path)
+            else:
+                if target.path.is_dir():
+                    target.path.rmdir()  # it is empty, as it was at the beginning
+                joined.replace(target.path)
         with suppress(OSError):  # the rows are in their place: what is left over does no harm
             self.remove()
 
@@ -224,11 +224,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     with suppress(FileNotFoundError):
         path.unlink()
-
-
-def _make_durable(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _changes(name: str, was: Any, now: Any) -> Iterator[str]:

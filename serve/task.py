@@ -23,9 +23,11 @@ class Labelling:
 
     inputs: Inputs
     output: Target | None
-    """None is stdout."""
+    """None: the rows go to `stream` as they come."""
+    stream: Path | None = None
+    """A device or a pipe; None is stdout."""
     format: Format = "csv"
-    """Of the rows on stdout."""
+    """Of the rows on stdout or another stream."""
     model: Path | None = None
     """None is the model that ships."""
     backend: str = "auto"

@@ -245,11 +245,12 @@ def test_options_that_do_not_go_together_are_refused(words, sentence):
     ("target", "sentence"),
     [
         ("photos/", "is a folder with other files in it"),
-        ("model.onnx/rows.csv", "Not a directory"),
+        ("model.onnx/rows.csv", "model.onnx is no folder"),
+        ("model.onnx/", "model.onnx/* is a file, where a folder is to be written"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_a_sentence(target, sentence):
-    with pytest.raises((OutputError, OSError), match=sentence):
+    with pytest.raises((OutputError, click.UsageError), match=sentence):
         labelled(target)
 
 
