@@ -54,6 +54,7 @@ def label(task: Labelling) -> Outcome:
         check_parquet()
     with open_run(task.output, resume=task.resume) as run, _explained(run):
         if run.is_begun:
+            run.check_place()
             run.agree(task.facts())
             if task.batch is None:  # an earlier version may have chosen another
                 task = replace(task, batch=run.state.get("batch"))

@@ -27,6 +27,8 @@ from serve.shards import is_shard
 from serve.target import Target
 
 _RUN, _LISTING, _JOINED = "run.json", "inputs.list", "joined"
+# Grows when other photos are found in a tar than before, and a place within it means another one.
+_TARS = 2
 _OURS = ("part-", f"{_RUN}.", f"{_LISTING}.")
 _RUNTIMES = ("torch", "onnxruntime", "onnxruntime-gpu", "openvino")
 _PACKAGES = (*_RUNTIMES, "numpy", "pillow", "pyarrow", "ray")
@@ -93,7 +95,7 @@ class Run:
 
         digest = write_listing(self.folder / _LISTING, counted())
         listed: dict[str, Any] = {"entries": count, "shards": shards, "entries_sha256": digest}
-        listed["folders_left_out"] = left_out.folders
+        listed |= {"tars": _TARS, "folders_left_out": left_out.folders}
         self.state = {"state": "running", **facts, **listed, "sessions": []}
         self._save()
 
@@ -111,6 +113,18 @@ class Run:
                 "Resume it with its own, or write elsewhere."
             )
         self.state |= facts
+
+    def check_place(self) -> None:
+        """Refuse to go on within a tar in which an earlier version found other photos.
+
+        Raises:
+            OutputError: the next photo lies in one.
+        """
+        if self.progress.next[1] and self.state.get("tars") != _TARS:
+            raise OutputError(
+                f"The run in {self.folder} was begun by another version of alexnet, which found "
+                "other photos in tars, and stands within one: remove the folder and label anew."
+            )
 
     def start_session(self, facts: Mapping[str, Any]) -> None:
         """Note in run.json which machine and versions do the parts from here on, and `facts`."""
