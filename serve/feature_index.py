@@ -208,7 +208,8 @@ class FeatureIndex:
                 raise IndexFileError(
                     f"{self.path} has the rows 0 to {self.rows - 1:,}, and no row {number}."
                 )
-        wanted, found, start = sorted(set(numbers)), {}, 0
+        wanted, start = sorted(set(numbers)), 0
+        found: dict[int, list[Any]] = {}
         for part in self._parts:
             end = start + sum(part.groups)
             here = wanted[bisect_left(wanted, start) : bisect_left(wanted, end)]
@@ -223,7 +224,7 @@ def _read_cells(
     file: Any, groups: Sequence[int], start: int, wanted: Sequence[int], columns: list[str]
 ) -> dict[int, list[Any]]:
     """Some columns of some rows of a part, whose first row is number `start`."""
-    found = {}
+    found: dict[int, list[Any]] = {}
     for group, rows in enumerate(groups):
         here = wanted[bisect_left(wanted, start) : bisect_left(wanted, start + rows)]
         if here:

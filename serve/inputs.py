@@ -145,7 +145,7 @@ def _listed(file: IO[bytes], *, null: bool) -> Iterator[str]:
     encoding = encoding_of(head)
     if null and not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF8)):
         encoding = "utf-8"  # a zero ends the path of one letter
-    blocks = chain([head.removeprefix(codecs.BOM_UTF8)], blocks_of(file))
+    blocks: Iterator[bytes] = chain([head.removeprefix(codecs.BOM_UTF8)], blocks_of(file))
     if not encoding.startswith("utf-8"):
         blocks = _decoded(blocks, encoding)
     pieces = split(blocks, b"\0" if null else b"\n")
