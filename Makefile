@@ -1,11 +1,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A file's tests stay together, for they share what they set up. Three processes keep two cores busy:
+# many tests wait for others. One that dies ends the run with the name of its test; started again it
+# could hang.
+PYTEST := $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 # Neither BentoML nor ONNX Runtime may report usage from here.
 export BENTOML_DO_NOT_TRACK := True
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: venv demo test lint serve clean
+.PHONY: venv demo test test-slow lint serve clean
 
 venv: $(VENV)/.installed
 
@@ -19,9 +23,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: venv
 	$(BIN)/python scripts/demo.py
 
-# A worker that dies ends the run with the name of its test; started again it could hang.
 test: venv
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	$(PYTEST)
+
+# What takes minutes: killed and resumed runs, processes that share a network, full-size networks.
+test-slow: venv
+	$(PYTEST) tests/slow
 
 lint: venv
 	$(BIN)/ruff check .

@@ -3,7 +3,8 @@
 The file's bytes alone decide what it is. Only the formats of `container.FORMATS` are read, each by
 its own Pillow plugin; the pixel limit is checked on the header, before anything is decoded. EXIF
 orientation is applied; colour profiles are not. Whatever a file holds, the result is a picture or a
-PhotoError, and Pillow's exceptions and warnings stay inside.
+PhotoError, and what Pillow raises and warns of while it reads the file stays inside. Any other
+exception is a defect of ours.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import io
 import os
 import stat
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     ExifTags,
     GifImagePlugin,
@@ -27,7 +30,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from alexnet import container
+from alexnet import container, jpeg, png
+from alexnet.errors import MissingPackageError, optional_import
 from alexnet.photo_error import (
     CorruptPhotoError,
     MissingPhotoError,
@@ -39,8 +43,9 @@ from alexnet.photo_error import (
 )
 from alexnet.pixels import to_rgb
 from alexnet.quiet import quiet_libtiff, quiet_pillow
+from alexnet.tiff import TiffPhotoFile
 
-MAX_PIXELS = 50_000_000
+MAX_PIXELS = 64_000_000
 """Width times height that is decoded at most, unless a caller says otherwise."""
 
 Source = str | os.PathLike[str] | bytes | Image.Image
@@ -53,9 +58,11 @@ _READERS: dict[str, type[ImageFile.ImageFile]] = {
     "PNG": PngImagePlugin.PngImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
+    "TIFF": TiffPhotoFile,
     "GIF": GifImagePlugin.GifImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
 }
+_NAMES = "JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -86,7 +93,7 @@ class DecodedPhoto:
     """Of the upright original, in pixels; `image` is smaller where the decoder shrank it."""
     height: int
     format: str
-    """JPEG, PNG, WEBP, BMP, TIFF or GIF; for a PIL image its own format, or "PIL"."""
+    """One of `container.FORMATS`; for a PIL image its own format, or "PIL"."""
     frames: int
     """Pictures in an animation or pages of a TIFF (counted to 10,000); the first one is used."""
 
@@ -107,7 +114,8 @@ def decode_photo(
     """
     with quiet_pillow(), needing_memory():
         if isinstance(source, Image.Image):
-            kind, frames, image = source.format or "PIL", 1, source
+            data, kind, frames = None, source.format or "PIL", 1
+            image = source
         else:
             data = source if isinstance(source, bytes) else _read(source)
             kind = _format_of(data)
@@ -115,11 +123,15 @@ def decode_photo(
             frames = _frames(image, data)
         width, height = image.size
         _check_size(image, kind, max_pixels)
-        if isinstance(source, Image.Image):
-            rgb, turned = _decode_lent(source, kind)
-        else:
-            rgb, turned = _decode(image, kind, draft=smallest)
-        if turned:
+        with _lent_image if data is None else nullcontext():
+            image = _lent(image, kind) if data is None else _loaded(image, kind, data, smallest)
+            # What Pillow raises on a file's bytes is behind us: from here on a fault is our own.
+            turn = _turn(image)
+            rgb = to_rgb(image)
+        del image  # with it goes what its decoder keeps: of a WebP twice the picture
+        if turn is not None:
+            rgb = rgb.transpose(turn)
+        if turn in _SIDEWAYS:
             width, height = height, width
         return DecodedPhoto(image=rgb, width=width, height=height, format=kind, frames=frames)
 
@@ -150,15 +162,23 @@ def _read(path: str | os.PathLike[str]) -> bytes:
 def _format_of(data: bytes) -> str:
     if not data:
         raise UnreadablePhotoError("The file is empty.", code="empty_file")
-    if kind := container.sniff(data[: container.HEAD]):
+    head = data[: container.HEAD]
+    if kind := container.sniff(head):
         return kind
-    if other := container.sniff_other(data[: container.HEAD]):
-        raise UnsupportedFormatError(
-            f"This is a file of the format {other}, which is not read: "
-            "save it as JPEG, PNG, WebP, BMP, TIFF or GIF."
+    if other := container.sniff_other(head):
+        raise _not_read(other)
+    raise UnreadablePhotoError(f"This is no picture: its bytes are not those of a {_NAMES} file.")
+
+
+def _not_read(format: str) -> UnsupportedFormatError:
+    if format.startswith(container.RAW):
+        name = format.removeprefix(container.RAW).strip()
+        return UnsupportedFormatError(
+            f"This is a camera's raw file{f' ({name})' * bool(name)}, which is not developed here: "
+            "save it as JPEG, PNG or TIFF with the camera's or another raw converter."
         )
-    raise UnreadablePhotoError(
-        "This is no picture: its bytes are not those of a JPEG, PNG, WebP, BMP, TIFF or GIF file."
+    return UnsupportedFormatError(
+        f"This is a file of the format {format}, which is not read: save it as {_NAMES}."
     )
 
 
@@ -166,18 +186,44 @@ def _open(data: bytes, kind: str, max_pixels: int) -> ImageFile.ImageFile:
     if kind == "WEBP" and (canvas := container.webp_canvas(data)):
         _check_pixels(*canvas, max_pixels)
     if kind == "TIFF":
+        if raw := container.raw_tiff(data):
+            raise _not_read(raw)
         quiet_libtiff()
+    reader = _reader(kind)
     try:
-        return _READERS[kind](io.BytesIO(data))
+        return reader(io.BytesIO(png.pixels_only(data) if kind == "PNG" else data))
+    except PhotoError:
+        raise
     except Exception as error:
         raise _failure(kind, error) from error
+
+
+def _reader(kind: str) -> type[ImageFile.ImageFile]:
+    """What opens files of a format.
+
+    Raises:
+        UnsupportedFormatError: it is not installed.
+    """
+    if kind == "HEIF":
+        try:
+            plugin = optional_import("pillow_heif", extra="heif")
+        except MissingPackageError as error:
+            raise UnsupportedFormatError(f"This is a HEIC photo. {error}") from error
+        reader: type[ImageFile.ImageFile] = plugin.HeifImageFile
+        return reader
+    if kind == "AVIF" and not AvifImagePlugin.SUPPORTED:
+        raise UnsupportedFormatError(
+            "This is an AVIF photo, and Pillow was built without AVIF here: "
+            "install Pillow from its own wheels."
+        )
+    return _READERS[kind]
 
 
 def _frames(image: ImageFile.ImageFile, data: bytes) -> int:
     # Pillow's n_frames of GIF and TIFF takes minutes on a file made for that; ours is bounded.
     if isinstance(image, GifImagePlugin.GifImageFile):
         return max(1, container.gif_frames(data))
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
+    if isinstance(image, TiffPhotoFile):
         return max(1, container.tiff_frames(data))
     return min(container.MAX_FRAMES, int(getattr(image, "n_frames", 1)))
 
@@ -201,30 +247,38 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _decode_lent(image: Image.Image, kind: str) -> tuple[Image.Image, bool]:
-    with _lent_image:
-        try:
-            image.load()
-            # Pillow writes transparency into the palette of a picture that it converts.
-            own = image.copy() if image.mode in ("P", "PA") else image
-        except Exception as error:
-            raise _failure(kind, error) from error
-        return _decode(own, kind)
-
-
-def _decode(image: Image.Image, kind: str, *, draft: int | None = None) -> tuple[Image.Image, bool]:
-    """The picture upright in RGB, and whether its width and height changed places for that."""
+def _lent(image: Image.Image, kind: str) -> Image.Image:
+    """A PIL image with its pixels, to be read only."""
     try:
-        if draft is not None:
+        image.load()
+        # Pillow writes transparency into the palette of a picture that it converts.
+        return image.copy() if image.mode in ("P", "PA") else image
+    except Exception as error:
+        raise _failure(kind, error) from error
+
+
+def _loaded(image: Image.Image, kind: str, data: bytes | None, draft: int | None) -> Image.Image:
+    """The picture of the file `data` with its pixels."""
+    try:
+        if draft is not None and kind == "JPEG":
             image.draft(None, (draft, draft))
         image.load()
-        turn = _turn(image)
-        rgb = to_rgb(image)
-        return (rgb, False) if turn is None else (rgb.transpose(turn), turn in _SIDEWAYS)
     except PhotoError:
         raise
     except Exception as error:
+        if kind == "JPEG" and isinstance(error, OSError) and data and (whole := _with_end(data)):
+            return _loaded(_READERS[kind](io.BytesIO(whole)), kind, None, draft)
         raise _failure(kind, error) from error
+    return image
+
+
+def _with_end(data: bytes) -> bytes | None:
+    try:
+        return jpeg.with_end(data)
+    except MemoryError:
+        raise
+    except Exception:  # of Pillow: the file has other damage
+        return None
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

@@ -18,6 +18,14 @@ class MissingPackageError(AlexNetError):
     """An optional package is not installed; the sentence names the extra that brings it."""
 
 
+def install_command(extra: str | None = None) -> str:
+    """Return the command that installs an extra (None: the plain install).
+
+    It is run in the root of the repository: the project is on no package index.
+    """
+    return "pip install -e ." if extra is None else f"pip install -e '.[{extra}]'"
+
+
 def optional_import(module: str, *, extra: str | None = None) -> ModuleType:
     """Import `module`, or say which extra of this project installs it (None: the plain install).
 
@@ -29,8 +37,7 @@ def optional_import(module: str, *, extra: str | None = None) -> ModuleType:
     except ImportError as error:
         if error.name is not None and error.name.split(".")[0] != module.split(".")[0]:
             raise  # the package is there, but something of its own is broken
-        package = "alexnet" if extra is None else f'"alexnet[{extra}]"'
         raise MissingPackageError(
             f"This needs the package {module.split('.')[0]}, which is not installed: "
-            f"run `pip install {package}`."
+            f"run `{install_command(extra)}` in the root of alexnet's repository."
         ) from error

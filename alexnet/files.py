@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 import stat
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from alexnet.errors import AlexNetError
+from alexnet.json_text import to_json
 
 _MAX_LINKS = 40  # as many as Linux follows
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd", "/proc/thread-self/fd")
@@ -120,7 +120,8 @@ def check_output_folder(path: str | os.PathLike[str]) -> None:
         place = final_path(path)
         if place.exists() and not place.is_dir():
             raise OutputPathError(f"{path} is a file, where a folder is to be written.")
-        _check_folder(place, path)
+        if not place.exists():  # one that is there may be complete, and nothing be written
+            _check_folder(place.parent, path)
 
 
 @contextmanager
@@ -176,10 +177,8 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write `value` as indented JSON with a final newline, atomically."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    # A file name's byte that is not UTF-8 is a surrogate, whose escape is JSON's own, too.
-    write_text(path, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    """Write `value` as indented JSON with a final newline, atomically; see `to_json`."""
+    write_text(path, to_json(value, indent=2) + "\n")
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from alexnet.config import Config
 from alexnet.errors import AlexNetError
+from alexnet.json_text import to_json
 from alexnet.labels import Label, labels_from_json, labels_to_json
 from alexnet.settings import from_dict, to_dict
 
@@ -45,9 +46,9 @@ class FileKind:
         return {
             "format": f"alexnet-{self.name}",
             "version": str(self.version),
-            "config": json.dumps(to_dict(header.config)),
+            "config": to_json(to_dict(header.config)),
             "labels": labels_to_json(header.labels),
-            "provenance": json.dumps(dict(header.provenance), ensure_ascii=False),
+            "provenance": to_json(dict(header.provenance)),
         }
 
     def read(self, metadata: Mapping[str, str], path: Path) -> Header:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import functools
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 from alexnet.errors import AlexNetError
+from alexnet.json_text import to_json
+
+_WNID_FIRST = re.compile(r"n\d{8} \S")
 
 
 class LabelError(AlexNetError):
@@ -38,7 +45,7 @@ def ilsvrc2012() -> tuple[Label, ...]:
 def labels_to_json(labels: Iterable[Label]) -> str:
     """Labels as a JSON list of `{"wnid": ..., "name": ...}`, in index order."""
     rows = [{"wnid": label.wnid, "name": label.name} for label in labels]
-    return json.dumps(rows, ensure_ascii=False)
+    return to_json(rows)
 
 
 def labels_from_json(text: str) -> tuple[Label, ...]:
@@ -60,6 +67,92 @@ def labels_from_json(text: str) -> tuple[Label, ...]:
             raise LabelError(f'Class {index} must be {{"wnid": text, "name": text}}, not {row!r}.')
         labels.append(Label(wnid, name))
     return tuple(labels)
+
+
+def read_labels(path: Path) -> tuple[Label, ...]:
+    """The classes that a file names, in index order.
+
+    It is one of
+
+    - text, a line a class: a name; an id and a name with a tab between them, or with a space where
+      the id is WordNet's (`n01440764 tench, Tinca tinca`); an index, an id and a name with tabs,
+    - JSON: a list of names or of `{"wnid", "name"}`; an object of names with their indices
+      (torchvision's `class_to_idx`), or of indices with a name or `[id, name]` (Keras'
+      `imagenet_class_index.json`); a data set's dataset.json,
+
+    in UTF-8, or in UTF-16 with its byte-order mark.
+
+    Raises:
+        LabelError: it is something else, or names no class, or one twice.
+        OSError: it can't be read.
+    """
+    data = path.read_bytes()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LabelError(f"{path} is no text in UTF-8: save it as such.") from error
+    try:
+        rows = _json_rows(text) if text.lstrip()[:1] in ("[", "{", '"') else _text_rows(text)
+        labels = tuple(Label(wnid, name) for wnid, name in rows)
+    except (ValueError, TypeError, KeyError) as error:
+        raise LabelError(f"{path} is no list of classes: {error}.") from error
+    if not labels:
+        raise LabelError(f"{path} names no classes.")
+    seen: dict[str, int] = {}
+    for index, label in enumerate(labels):
+        first = seen.setdefault(label.wnid, index)
+        if first != index:
+            raise LabelError(
+                f"{path} names '{label.wnid}' twice, as the classes {first} and {index}."
+            )
+    return labels
+
+
+def _text_rows(text: str) -> list[tuple[str, str]]:
+    lines = [line.rstrip("\r").strip(" ") for line in text.split("\n")]
+    lines = [line for line in lines if line.strip()]
+    rows = [[cell.strip() for cell in line.split("\t")] for line in lines]
+    widths = {len(row) for row in rows}
+    if widths == {1} and all(_WNID_FIRST.match(line) for line in lines):
+        rows, widths = [line.split(" ", 1) for line in lines], {2}
+    if len(widths) > 1 or not widths <= {1, 2, 3}:
+        raise ValueError("its lines have different numbers of cells, or more than three")
+    if widths == {3} and [row[0] for row in rows] != [str(index) for index in range(len(rows))]:
+        raise ValueError("the first of three cells must be the index: 0, 1, 2 and so on")
+    return [(row[-2:][0], row[-1]) for row in rows]
+
+
+def _json_rows(text: str) -> list[tuple[str, str]]:
+    data = json.loads(text)
+    if isinstance(data, dict) and isinstance(data.get("classes"), list):
+        data = data["classes"]
+    if isinstance(data, dict):
+        data = _by_index(data)
+    if not isinstance(data, list):
+        raise ValueError("JSON of it is a list or an object")
+    return [_json_row(index, row) for index, row in enumerate(data)]
+
+
+def _by_index(data: dict[str, Any]) -> list[Any]:
+    """The values of an object by their index: it stands on either side."""
+    if all(type(index) is int for index in data.values()):
+        named = {index: name for name, index in data.items()}
+    else:
+        named = {int(index): row for index, row in data.items()}
+    if sorted(named) != list(range(len(data))):
+        raise ValueError(f"the indices are not those from 0 to {len(data) - 1}, each once")
+    return [named[index] for index in range(len(data))]
+
+
+def _json_row(index: int, row: Any) -> tuple[str, str]:
+    if isinstance(row, str):
+        row = [row, row]
+    elif isinstance(row, dict):
+        row = [row.get("wnid"), row.get("name")]
+    if not (isinstance(row, list) and len(row) == 2 and all(isinstance(x, str) for x in row)):
+        raise ValueError(f'class {index} must be a name, or {{"wnid": text, "name": text}}')
+    return row[0], row[1]
 
 
 def find_label(labels: Sequence[Label], wanted: int | str) -> int:

@@ -7,8 +7,9 @@ import importlib.metadata
 import math
 import os
 import platform
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +18,45 @@ from alexnet import __version__
 # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD of <malloc.h>. 32 MB is the most that the first
 # may be: larger blocks are mapped anew each time.
 _KEEP_MEMORY = {-3: 32 * 2**20, -1: 2**31 - 1, -2: 256 * 2**20}
+
+# The instructions by which ONNX Runtime and OpenVINO multiply in a precision, the fastest first: by
+# the kernel's names for them (/proc/cpuinfo), and as people call them. Neither runtime multiplies
+# in float16 on x86, whatever the CPU has.
+_INSTRUCTIONS: dict[str, tuple[tuple[str, str], ...]] = {
+    "fp32": (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("sse2", "SSE2"), ("asimd", "NEON")),
+    "fp16": (("asimdhp", "NEON's float16"),),
+    "bf16": (
+        ("amx_bf16", "AMX bf16"),
+        ("avx512_bf16", "AVX-512 BF16"),
+        ("bf16", "NEON's bf16"),
+    ),
+    "int8": (
+        ("amx_int8", "AMX int8"),
+        ("avx512_vnni", "AVX-512 VNNI"),
+        ("avx_vnni", "AVX-VNNI"),
+        ("i8mm", "NEON's i8mm"),
+        ("asimddp", "NEON's dot products"),
+    ),
+}
+# What macOS calls them (`sysctl hw.optional`), and Linux.
+_OF_MACOS = {
+    "hw.optional.avx2_0": "avx2",
+    "hw.optional.avx512f": "avx512f",
+    "hw.optional.avx512vnni": "avx512_vnni",
+    "hw.optional.neon": "asimd",
+    "hw.optional.neon_fp16": "asimdhp",
+    "hw.optional.arm.FEAT_FP16": "asimdhp",
+    "hw.optional.arm.FEAT_DotProd": "asimddp",
+    "hw.optional.arm.FEAT_I8MM": "i8mm",
+    "hw.optional.arm.FEAT_BF16": "bf16",
+}
+_WITHOUT = {
+    "fp16": "This CPU does not multiply in fp16: an fp16 graph is computed in float32, with casts "
+    "around every layer, and is slower than a float32 graph.",
+    "bf16": "This CPU has no bf16 instructions: a bf16 graph is slower here than a float32 graph.",
+    "int8": "This CPU has no instructions for sums of int8 products (VNNI): an int8 graph is "
+    "hardly faster here than a float32 graph.",
+}
 
 
 def cores() -> int:
@@ -83,6 +123,66 @@ def cpu_model() -> str:
     except OSError:
         pass  # not Linux
     return platform.processor() or platform.machine()
+
+
+def cpu_features(
+    cpuinfo: Path = Path("/proc/cpuinfo"), *, sysctl: str | None = None
+) -> frozenset[str] | None:
+    """Instruction sets of the CPU, by Linux's names: `avx2`, `avx512_vnni`, `asimddp`, ...
+
+    Args:
+        cpuinfo: where Linux lists them.
+        sysctl: what `sysctl hw.optional` prints on macOS; None: ask it.
+
+    Returns:
+        The names; None where the system tells none (Windows).
+    """
+    try:
+        for line in cpuinfo.read_text("utf-8").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("flags", "Features"):  # x86, ARM
+                return frozenset(value.split())
+    except OSError:
+        pass  # not Linux
+    if sysctl is None and sys.platform == "darwin":
+        sysctl = subprocess.run(
+            ["/usr/sbin/sysctl", "hw.optional"], capture_output=True, text=True, check=False
+        ).stdout
+    pairs = [line.partition(":") for line in (sysctl or "").splitlines()]
+    found = {name for name, _, value in pairs if value.strip() == "1"}
+    return frozenset(_OF_MACOS[name] for name in found & set(_OF_MACOS)) or None
+
+
+def cpu_instructions(precision: str, features: Set[str] | None = None) -> str | None:
+    """The instructions by which this CPU multiplies in a precision, as people call them.
+
+    Args:
+        precision: `fp32`, `fp16`, `bf16` or `int8`.
+        features: of the CPU, as `cpu_features` gives them; None: of this one.
+
+    Returns:
+        `AVX-512 VNNI`, say; None where it has none, or the system does not tell.
+    """
+    features = (cpu_features() or frozenset()) if features is None else features
+    return next((words for name, words in _INSTRUCTIONS[precision] if name in features), None)
+
+
+def precision_note(precision: str, features: Set[str] | None = None) -> str | None:
+    """What this CPU makes of a model in a precision that it has no instructions for: a sentence.
+
+    docs/results.md has the measurements behind it.
+
+    Args:
+        precision: `fp32`, `fp16`, `bf16` or `int8`.
+        features: as in `cpu_instructions`.
+
+    Returns:
+        The sentence; None where the CPU has such instructions, or the system does not tell.
+    """
+    features = cpu_features() if features is None else features
+    if features is None or cpu_instructions(precision, features) is not None:
+        return None
+    return _WITHOUT.get(precision)
 
 
 def share_cores() -> None:

@@ -10,14 +10,16 @@ from click.core import ParameterSource
 
 from alexnet.backends.base import Mode
 from alexnet.config import PRESETS, Views
-from alexnet.files import OutputPathError, check_output_file, check_output_folder
+from alexnet.files import OutputPathError, check_output_file, check_output_folder, is_stream
 
 
 class OutputFile(click.Path):
-    """A file to write, or a device or a pipe; one that can't be is refused before the work."""
+    """A file, device or pipe to write; refused before the work where nothing can be written."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, streams: bool = True) -> None:
+        """`streams`: whether it may be a device or a pipe, of which nothing is read back."""
         super().__init__(path_type=Path)
+        self._streams = streams
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path."""
@@ -26,6 +28,8 @@ class OutputFile(click.Path):
             check_output_file(path)
         except OutputPathError as error:
             self.fail(str(error), param, ctx)
+        if not self._streams and is_stream(path):
+            self.fail(f"{path} is a device or a pipe: name a file.", param, ctx)
         return path
 
 
@@ -86,11 +90,19 @@ device = click.option("--device", default="cpu", show_default=True, help="cpu, c
 def given(*names: str) -> list[str]:
     """Of these parameters of the command that runs, the options that were given, as typed."""
     context = click.get_current_context()
+
+    def is_given(parameter: click.Parameter) -> bool:
+        if isinstance(parameter, click.Argument):  # none of many count as typed
+            return bool(context.params.get(str(parameter.name)))
+        source = context.get_parameter_source(str(parameter.name))
+        return source is not ParameterSource.DEFAULT
+
     return [
-        max(parameter.opts, key=len)
+        parameter.human_readable_name
+        if isinstance(parameter, click.Argument)
+        else max(parameter.opts, key=len)
         for parameter in context.command.params
-        if parameter.name in names
-        and context.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT
+        if parameter.name in names and is_given(parameter)
     ]
 
 

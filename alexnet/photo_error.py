@@ -59,6 +59,12 @@ class NoNumbersError(PhotoError):
     code = "no_numbers"
 
 
+class InternalPhotoError(PhotoError):
+    """A defect of ours stopped the photo; the log has the traceback."""
+
+    code = "internal_error"
+
+
 class OutOfMemoryError(AlexNetError):
     """There is no memory for a photo now; it may be as good as any, and pass another time."""
 

@@ -17,7 +17,8 @@ _WHITE_IS_ZERO = 0
 def to_rgb(image: Image.Image) -> Image.Image:
     """A loaded picture of any mode as RGB, without a change to `image`.
 
-    Alpha, palette transparency and transparent colours are laid on white. CMYK is converted
+    Alpha, palette transparency and transparent colours are laid on white; a BMP whose alpha is 0
+    everywhere is opaque, as programs write it that leave the byte unused. CMYK is converted
     without colour profiles (inverted Adobe JPEGs are put right by Pillow's decoder before). Grey of
     16 bits is scaled, value * 255 / 65535 rounded; a 12-bit TIFF likewise with 4095. Colour of 16
     bits a channel keeps its upper 8 bits, which is all that Pillow hands on.
@@ -36,7 +37,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if _has_alpha(image):
         if mode == "La":  # premultiplied grey, which converts to LA only
             image = image.convert("LA")
-        rgba = image.convert("RGBA")
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGB", image.size, "white")
         white.paste(rgba, mask=rgba)
         return white
@@ -44,6 +45,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _has_alpha(image: Image.Image) -> bool:
+    if image.mode == "RGBA" and image.format == "BMP":
+        return image.getchannel("A").getbbox() is not None
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         return True
     if image.mode == "P" and image.palette is not None and image.palette.mode.endswith("A"):

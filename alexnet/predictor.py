@@ -5,6 +5,7 @@ As many batches are in the network at once as the backend has streams; answers c
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,9 +21,10 @@ from alexnet.errors import AlexNetError
 from alexnet.labels import Label
 from alexnet.machine import cores
 from alexnet.photo import MAX_PIXELS, Photo, PhotoError, Source, load_photo
-from alexnet.photo_error import NoNumbersError
+from alexnet.photo_error import InternalPhotoError, NoNumbersError
 from alexnet.read_ahead import LazyBytes, ReadAhead
 
+_logger = logging.getLogger(__name__)
 _NO_NUMBERS = (
     "The model gives no probabilities for this photo: its numbers overflow, or its weights are "
     "damaged."
@@ -175,21 +177,38 @@ class Predictor:
     def load(self, source: Source | LazyBytes) -> Photo | PhotoError:
         """The first half of an answer: a photo as the network takes it, or why it can't be used.
 
+        A defect of ours is logged with its traceback and is this photo's `InternalPhotoError`.
+
         Raises:
             OutOfMemoryError: there is no memory for it.
+            TypeError: `source` is none of the kinds that there are.
         """
         try:
+            return self._prepare(source() if callable(source) else source)
+        except PhotoError as error:
+            # Tracebacks hold the photo's bytes, and answers may be kept for a whole folder.
+            error.__cause__ = error.__context__ = None
+            return error.with_traceback(None)
+
+    def _prepare(self, source: Source) -> Photo:
+        try:
             return load_photo(
-                source() if callable(source) else source,
+                source,
                 self.backend.info.config.input,
                 whole=self.backend.info.views == "dense",
                 fast=self.fast,
                 max_pixels=self.max_pixels,
             )
-        except PhotoError as error:
-            # Tracebacks hold the photo's bytes, and answers may be kept for a whole folder.
-            error.__cause__ = error.__context__ = None
-            return error.with_traceback(None)
+        except AlexNetError:
+            raise
+        except Exception as error:
+            if not isinstance(source, str | bytes | os.PathLike | Image.Image):
+                raise  # a mistake of the caller's
+            _logger.exception("A photo could not be prepared")
+            raise InternalPhotoError(
+                f"A defect of alexnet stopped this photo ({type(error).__name__}: {error}), and "
+                "the log has the traceback. The photo may well be good: please report it."
+            ) from error
 
     def run(
         self,

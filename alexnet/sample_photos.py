@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet.decoder import DecodedPhoto, decode_photo
-from alexnet.errors import AlexNetError, MissingPackageError
+from alexnet.errors import AlexNetError, MissingPackageError, install_command
 from alexnet.photo_endings import has_photo_ending
 from alexnet.photo_error import PhotoError
 
@@ -81,7 +81,7 @@ def _photographs() -> list[Path]:
     if package is None or package.origin is None:
         raise MissingPackageError(
             "No photos were named and there are none here: name some, or run "
-            '`pip install "alexnet[demo]"`, which brings two photographs.'
+            f"`{install_command('demo')}`, which brings two photographs."
         )
     folder = Path(package.origin).parent / "datasets" / "images"
     return [folder / "china.jpg", folder / "flower.jpg"]

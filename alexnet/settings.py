@@ -11,7 +11,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from alexnet.errors import AlexNetError
@@ -84,6 +84,24 @@ def at_least(least: float, **values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not least <= value < math.inf:
             raise ValueError(f"{name} must be at least {least:g}, not {value:g}.")
+
+
+def differences(before: Any, now: Any) -> list[tuple[str, Any, Any]]:
+    """The settings in which two configs of one type differ: (name as --set takes it, value, value).
+
+    A tuple of another length, and a section that is missing in one, differ as a whole.
+    """
+    return list(_differences(_plain(before), _plain(now), where=""))
+
+
+def _differences(before: Any, now: Any, *, where: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        before, now = dict(enumerate(before)), dict(enumerate(now))
+    if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
+        for name, old in before.items():
+            yield from _differences(old, now[name], where=f"{where}.{name}" if where else str(name))
+    elif before != now:
+        yield where, before, now
 
 
 def _check_chosen(before: Any, after: Any, *, where: str) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 
+from alexnet.child_process import environment, python_module
 from alexnet.errors import AlexNetError
 from bench.process_tree import Watch
 
@@ -18,6 +18,7 @@ class Finished:
     """A command that has ended well."""
 
     stdout: str
+    stderr: str
     seconds: float
     """From before its start until after its end."""
     peak_mib: float | None
@@ -29,7 +30,7 @@ class ChildError(AlexNetError):
 
 
 def run_child(module: str, *arguments: str | os.PathLike[str], name: str) -> Finished:
-    """Run `python -m MODULE ARGUMENTS` and wait for its end.
+    """Run `python -P -m MODULE ARGUMENTS` and wait for its end.
 
     Args:
         module: the room whose command it is.
@@ -39,10 +40,12 @@ def run_child(module: str, *arguments: str | os.PathLike[str], name: str) -> Fin
     Raises:
         ChildError: it ended with another exit code than 0.
     """
-    command = [sys.executable, "-m", module, *(os.fspath(word) for word in arguments)]
+    command = python_module(module, *arguments)
     with tempfile.TemporaryFile() as said:
         began = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said) as child:
+        with subprocess.Popen(
+            command, env=environment(), stdout=subprocess.PIPE, stderr=said
+        ) as child:
             watch = Watch(child.pid, every=0.2)
             try:
                 assert child.stdout is not None
@@ -55,8 +58,9 @@ def run_child(module: str, *arguments: str | os.PathLike[str], name: str) -> Fin
             finally:
                 watch.stop()
         said.seek(0)
-        lines = said.read().decode("utf-8", "replace").strip().splitlines()
+        stderr = said.read().decode("utf-8", "replace")
+    lines = stderr.strip().splitlines()
     if code != 0:
         how = f"exit code {code}" if code > 0 else f"signal {-code}"
         raise ChildError(f"{name} ended with {how}: {lines[-1] if lines else 'it said nothing.'}")
-    return Finished(stdout=stdout, seconds=seconds, peak_mib=watch.peak())
+    return Finished(stdout=stdout, stderr=stderr, seconds=seconds, peak_mib=watch.peak())

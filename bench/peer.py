@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from alexnet.backends.base import Precision
+from alexnet.child_process import environment, python_module
 from alexnet.config import Config, Views
 from alexnet.errors import AlexNetError
 from bench.interleave import Call
@@ -77,8 +77,8 @@ def run_room(room: str, *arguments: object) -> None:
     Raises:
         AlexNetError: it fails; the sentence is its last line.
     """
-    command = [sys.executable, "-m", room, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = python_module(room, *map(str, arguments))
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise AlexNetError(f"alexnet-{room} {arguments[0]}: {lines[-1]}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.checkpoint import load_checkpoint
+from alexnet.child_process import ROOT, environment, python_module
 from alexnet.errors import AlexNetError, optional_import
 from bench.peer import BEST, Peer, Setup
 from bench.service_process import Service, free_port, our_service, running
@@ -79,11 +79,14 @@ def host_ours(model: Path, threads: int | None, stack: ExitStack) -> Hosted:
         LoadError: it does not get ready.
     """
     port = free_port()
-    environment = {"ALEXNET_MODEL": str(model)}
+    settings = {"ALEXNET_MODEL": str(model)}
     if threads is not None:
-        environment["ALEXNET_THREADS"] = str(threads)
+        settings["ALEXNET_THREADS"] = str(threads)
     started = running(
-        our_service(port), url=_at(port), ready_path="/readyz", environment=environment
+        our_service(port),
+        url=_at(port),
+        ready_path="/readyz",
+        environment=environment() | settings,
     )
     return Hosted(
         name="our service",
@@ -105,17 +108,19 @@ def host_plain(name: str, model: Path, threads: int | None, stack: ExitStack) ->
     for package in packages:
         optional_import(package, extra="peers")
     port = free_port()
-    environment = {
-        "PEER_MODEL": str(model),
+    settings = {
+        "PEER_MODEL": str(model.absolute()),
         "PEER_THREADS": str(threads or 0),
         "BENTOML_DO_NOT_TRACK": "True",
         "ORT_DISABLE_TELEMETRY": "1",
     }
+    # uvicorn and BentoML look for what they serve in the folder that they start in.
     started = running(
-        [sys.executable, "-m", *command, "--host", "127.0.0.1", "--port", str(port)],
+        python_module(*command, "--host", "127.0.0.1", "--port", str(port)),
         url=_at(port),
         ready_path=ready,
-        environment=environment,
+        environment=environment() | settings,
+        folder=ROOT,
     )
     return Hosted(
         name=f"{name} service",

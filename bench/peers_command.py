@@ -106,6 +106,10 @@ def peers(
     """
     if count is not None and duration is not None:
         raise click.UsageError("Give --count or --duration, not both.")
+    if checkpoint is not None:
+        options.refuse_unread("preset", reason="--checkpoint is a network of its own")
+    if "ours" not in (only or _PARTS):
+        options.refuse_unread("artifacts", reason="Files are measured as `ours`, not in --only")
     from bench.multiples import with_floor
     from bench.peers import Plan
     from bench.peers import peers as measure

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from alexnet.child_process import environment, foreign_environment
 from alexnet.console import log, progress
 from bench.conditions import conditions
 from bench.http_client import Target
@@ -16,6 +17,7 @@ from bench.knee import find_knee
 from bench.load import Closed, Load, LoadError, Open, drive
 from bench.load_row import FEWEST, Meter, load_row, why_few, why_invalid, why_not_held
 from bench.photos import PhotoFile, read_photos
+from bench.rows import note_in
 from bench.scenarios import CLIENTS, Scenario
 from bench.service_process import Service, free_port, our_service, running, their_command
 from bench.statistics import percentile
@@ -86,6 +88,9 @@ def serve(plan: Plan) -> dict[str, Any]:
         # Of a service that runs already, nobody here knows which work is its own.
         seen = observer.seen if service is not None else replace(observer.seen, others=None)
         described = None if service is None else _described(service)
+        if service is not None and plan.model is not None:
+            note = note_in(service.said())
+            loads.rows = [row | {"precision_note": note} for row in loads.rows]
     reasons = [reason for row in loads.rows for reason in why_invalid(row)]
     # Loads that did not hold are what a ramp is there to find.
     held = [row for row in loads.rows if row.get("holds", True)]
@@ -207,17 +212,16 @@ def _service(plan: Plan) -> Iterator[tuple[str, Service | None]]:
     if plan.start is None and plan.model is None:
         yield address, None
         return
-    environment: dict[str, str] = {}
     if plan.start is not None:
-        command = their_command(plan.start, port)
+        # Theirs may well be found in the current folder.
+        command, variables = their_command(plan.start, port), foreign_environment()
     else:
-        command = our_service(port)
-        environment["ALEXNET_MODEL"] = str(plan.model)
+        command, variables = our_service(port), environment() | {"ALEXNET_MODEL": str(plan.model)}
     with running(
         command,
         url=f"{parts.scheme}://{parts.netloc}",
         ready_path=plan.ready_path,
-        environment=environment,
+        environment=variables,
     ) as service:
         yield address, service
 

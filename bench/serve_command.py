@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 
 import click
 
+from alexnet import options
 from alexnet.console import Command
 from bench.lists import ListOf
 from bench.output import Output, finish, output_options
@@ -200,6 +201,10 @@ def serve(
     if peers:
         if model is None or url is not None or start is not None or rates is not None or ramp:
             raise click.UsageError("--peers goes with --serve, and without a load of its own.")
+        options.refuse_unread(
+            *("scenario", "bound", "warmup", "connections", "headers", "field", "ready_path"),
+            reason="--peers sends each service the same requests, --concurrency at once",
+        )
         from bench.service_peers import Plan as PeersPlan
         from bench.service_peers import service_peers
         from bench.service_peers_report import print_service_peers
@@ -214,6 +219,7 @@ def serve(
         )
         finish(service_peers(beside), output, table=print_service_peers)
         return
+    options.refuse_unread("rounds", reason="There are turns with --peers alone")
     _check(url, model, start, scenario=scenario, rates=rates, ramp=ramp, concurrency=concurrency)
     from bench.serve import Plan
     from bench.serve import serve as load
@@ -256,9 +262,13 @@ def _check(
         raise click.UsageError("--serve goes without URL and --start: its address is its own.")
     if url is None and model is None and start is None:
         raise click.UsageError("Name the URL of a service, or give --serve or --start.")
+    if model is None and start is None:
+        options.refuse_unread("ready_path", reason="A service that runs already is not waited for")
     if scenario == "server" and (rates is not None) == ramp:
         raise click.UsageError("The scenario server needs one of --rate and --ramp.")
     if scenario != "server" and (rates is not None or ramp):
         raise click.UsageError("--rate and --ramp are for the scenario server.")
     if scenario in ("server", "single-stream") and concurrency is not None:
         raise click.UsageError("--concurrency is for the scenarios multi-stream and offline.")
+    if not ramp:
+        options.refuse_unread("bound", reason="Only --ramp looks for the load that holds it")

@@ -7,7 +7,6 @@ import shlex
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -16,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from alexnet.child_process import python_module
 from alexnet.console import progress
 from bench.load import LoadError
 from bench.process_tree import Watch
@@ -84,14 +84,23 @@ class Service:
             _kill_group(self._process.pid)
             self._process.wait()
 
+    def said(self) -> str:
+        """All that it has printed."""
+        return self._log.read_text("utf-8", "replace")
+
     def _last_words(self) -> str:
-        lines = self._log.read_text("utf-8", "replace").strip().splitlines()
+        lines = self.said().strip().splitlines()
         return " Its last lines:\n" + "\n".join(lines[-5:]) if lines else ""
 
 
 @contextmanager
 def running(
-    command: Sequence[str], *, url: str, ready_path: str, environment: Mapping[str, str]
+    command: Sequence[str],
+    *,
+    url: str,
+    ready_path: str,
+    environment: Mapping[str, str],
+    folder: Path | None = None,
 ) -> Iterator[Service]:
     """Start a service and wait until GET `ready_path` says that it is ready; end it in the end.
 
@@ -99,18 +108,20 @@ def running(
         command: the program and its arguments.
         url: scheme, host and port.
         ready_path: any answer below 500 means ready: a service without such a path gives 404.
-        environment: variables besides those of this process.
+        environment: its variables.
+        folder: where it starts; None: the current folder.
 
     Raises:
         LoadError: it can't be started, ends, or does not get ready.
     """
-    with tempfile.TemporaryDirectory(prefix="alexnet-bench-") as folder:
-        log = Path(folder) / "log"
+    with tempfile.TemporaryDirectory(prefix="alexnet-bench-") as place:
+        log = Path(place) / "log"
         with log.open("wb") as file:
             try:
                 process = subprocess.Popen(
                     command,
-                    env={**os.environ, **environment},
+                    env=environment,
+                    cwd=folder,
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,
@@ -129,12 +140,8 @@ def running(
 
 
 def our_service(port: int) -> list[str]:
-    """The command that serves this project's model on a port."""
-    return [
-        *(sys.executable, "-m", "bentoml", "serve", "serve.service:AlexNet"),
-        "--port",
-        str(port),
-    ]
+    """The command that serves this project's model on a port of 127.0.0.1."""
+    return python_module("serve.run", "--host", "127.0.0.1", "--port", str(port))
 
 
 def their_command(text: str, port: int) -> list[str]:

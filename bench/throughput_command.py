@@ -10,15 +10,12 @@ import click
 from alexnet.console import Command
 from bench.floor_command import option as floor_option
 from bench.output import Output, finish, output_options
-from bench.variant_options import sampling_options, scenario_option, variant_options
+from bench.variant_options import sampling_options, variant_options
 
 
 @click.command(cls=Command)
 @variant_options(
     batch="Photos that a model is given at once.  [default: 4]", photos="those of a pass"
-)
-@scenario_option(
-    "offline", help="offline is what this command measures; the others belong to other commands."
 )
 @click.option(
     "--files",
@@ -34,7 +31,6 @@ from bench.variant_options import sampling_options, scenario_option, variant_opt
 def throughput(
     lists: dict[str, Any],
     batch: list[int] | None,
-    scenario: str | None,
     files: int,
     fast: bool,
     photos: Path | None,

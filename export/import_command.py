@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from alexnet import options
 from alexnet.console import Command, log, progress
 
 
@@ -14,7 +15,7 @@ from alexnet.console import Command, log, progress
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.OutputFile(),
     required=True,
     help="The .safetensors file to write.",
 )
@@ -24,12 +25,29 @@ from alexnet.console import Command, log, progress
     help="What is subtracted from photos: Caffe's mean image, or three means on 0-255.  [default: "
     "123,117,104 for Caffe's network, torchvision's own for its]",
 )
-def import_(source: Path, output: Path, mean: str | None) -> None:
+@click.option(
+    "--classes",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Names the classes, one for each output: text with a line each (a name, or an id, a tab "
+    "and a name), a JSON list, or class_to_idx as JSON.  [default: ILSVRC-2012's for 1000 outputs, "
+    'else "class 0", "class 1" and so on]',
+)
+@click.option(
+    "--entry",
+    metavar="NAME",
+    help="Which entry of a file of PyTorch holds the weights, where there are several: model_ema, "
+    "say.",
+)
+def import_(
+    source: Path, output: Path, mean: str | None, classes: Path | None, entry: str | None
+) -> None:
     """Write another program's trained AlexNet as a checkpoint.
 
     SOURCE is Caffe's bvlc_alexnet (.caffemodel), the ONNX model zoo's bvlcalexnet (.onnx), or the
-    state dict of torchvision's alexnet (.pth). A file that does not fit is refused with the first
-    tensor that differs; no code that a file may hold is run.
+    state dict of torchvision's alexnet (.pth, .pt, .pth.tar, .ckpt, .bin), alone or as training
+    programs save it: with an optimizer's beside it, from DataParallel or torch.compile. A file that
+    does not fit is refused with the first tensor that differs; no code that a file may hold is run.
     """
     from alexnet.checkpoint import save_checkpoint
     from export.foreign import ForeignModelError
@@ -40,7 +58,7 @@ def import_(source: Path, output: Path, mean: str | None) -> None:
             f"The name of a checkpoint ends in .safetensors, and {output} does not."
         )
     with progress(f"Reading {source.name}", total=None, unit=""):
-        checkpoint = import_model(source, mean=mean)
+        checkpoint = import_model(source, mean=mean, classes=classes, entry=entry)
         save_checkpoint(checkpoint, output)
     kind, entry = checkpoint.provenance["imported"]["kind"], checkpoint.config.input
     log(

@@ -14,6 +14,7 @@ from alexnet.config import InputConfig
 from alexnet.errors import AlexNetError
 from alexnet.files import sha256_of
 from alexnet.fresh import default_labels
+from alexnet.labels import Label, read_labels
 from alexnet.machine import versions
 from export.caffe import read_caffemodel, read_mean_image
 from export.foreign import Foreign, ForeignModelError
@@ -23,14 +24,20 @@ CAFFE_MEAN_RGB = (123.0, 117.0, 104.0)
 """Channel means of Caffe's mean image of ILSVRC-2012, rounded, RGB [C examples/02-fine-tuning]."""
 
 
-def import_model(path: Path, *, mean: str | None = None) -> Checkpoint:
+def import_model(
+    path: Path, *, mean: str | None = None, classes: Path | None = None, entry: str | None = None
+) -> Checkpoint:
     """The network of another program's file, ready to be saved as a checkpoint.
 
     Args:
-        path: a `.caffemodel`, the ONNX model zoo's `.onnx`, or torchvision's `.pth`.
+        path: a `.caffemodel`, the ONNX model zoo's `.onnx`, or torchvision's `.pth`, also under the
+            other names that PyTorch's files have.
         mean: what is subtracted from photos: the name of a mean image (`.binaryproto`), or the
             means of red, green and blue on 0-255, as "R,G,B". None: those of the program's own
             ImageNet.
+        classes: a file that names the classes, see `read_labels`; None: those of ILSVRC-2012 for
+            1000 outputs, else "class 0", "class 1" and so on.
+        entry: which entry of a file of PyTorch holds the weights, where there are several.
 
     Raises:
         AlexNetError: the file is missing, damaged, or holds no AlexNet; the sentence names the
@@ -38,23 +45,29 @@ def import_model(path: Path, *, mean: str | None = None) -> Checkpoint:
     """
     if not path.is_file():
         raise ForeignModelError(f"There is no file {path}.")
-    if path.suffix not in _READERS:
+    ending = path.suffix.lower()
+    if ending not in (*_READERS, *PYTORCH):
         raise ForeignModelError(
-            f"{path} can't be imported: a network's name ends in {', '.join(_READERS)}."
+            f"{path} can't be imported: a network's name ends in "
+            f"{', '.join((*_READERS, *PYTORCH))}."
         )
+    if entry is not None and ending not in PYTORCH:
+        raise ForeignModelError(f"--entry is for files of PyTorch, and {path} is none by its name.")
     try:
-        found = _READERS[path.suffix](path)
+        read = _READERS.get(ending)
+        found = read_state_dict(path, entry=entry) if read is None else read(path)
         weights = found.weights()
     except AlexNetError:
         raise
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         # Numbers that no layer has: a bad file, and no defect of ours.
         raise ForeignModelError(f"{path} is no AlexNet, or damaged: {error}") from error
-    entry, image, origin = _mean(found, mean)
+    labels = _labels(found.config.network.classes, classes)
+    photos, image, origin = _mean(found, mean)
     return Checkpoint(
-        config=replace(found.config, input=entry),
+        config=replace(found.config, input=photos),
         weights=weights,
-        labels=default_labels(found.config.network.classes),
+        labels=labels,
         mean=image,
         provenance={
             "imported": {"file": path.name, "sha256": sha256_of(path), "kind": found.kind},
@@ -74,9 +87,20 @@ def _read_onnx(path: Path) -> Foreign:
 _READERS: dict[str, Callable[[Path], Foreign]] = {
     ".caffemodel": read_caffemodel,
     ".onnx": _read_onnx,
-    ".pth": read_state_dict,
-    ".pt": read_state_dict,
 }
+PYTORCH = (".pth", ".pt", ".tar", ".ckpt", ".bin")
+"""Endings of PyTorch's files; `.tar` is its custom for checkpoints, `.pth.tar`, and no tar."""
+
+
+def _labels(outputs: int, classes: Path | None) -> tuple[Label, ...]:
+    if classes is None:
+        return default_labels(outputs)
+    labels = read_labels(classes)
+    if len(labels) != outputs:
+        raise ForeignModelError(
+            f"{classes} names {len(labels)} classes, and the network has {outputs} outputs."
+        )
+    return labels
 
 
 def _mean(

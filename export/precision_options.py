@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import click
 
+from alexnet import options
 from alexnet.backends.base import Precision
 
 precision = click.option(
@@ -60,6 +61,13 @@ def validation(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         from export.accuracy import Gate
 
+        if others["precision"] != "int8":
+            options.refuse_unread(
+                "calibrate", "method", reason="Only --precision int8 takes ranges from photos"
+            )
+        if others["precision"] in ("fp32", "fp16"):
+            reason = f"{others['precision']} needs no photos that show its accuracy"
+            options.refuse_unread("unvalidated", reason=reason)
         gate = Gate(validate=validate, max_drop=max_drop, unvalidated=unvalidated)
         command(**others, gate=gate)
 

@@ -10,7 +10,6 @@ with 1 where a difference is more than the tolerance.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -24,9 +23,10 @@ from numpy.typing import NDArray
 from alexnet.backends import Backend, open_backend
 from alexnet.checkpoint import Checkpoint, save_checkpoint
 from alexnet.config import PRESETS, Config, preset
-from alexnet.console import print_table, progress
+from alexnet.console import print_table, progress, sentences
 from alexnet.errors import AlexNetError, MissingPackageError, optional_import
-from alexnet.files import write_text
+from alexnet.files import check_output_file, write_text
+from alexnet.json_text import to_json
 from alexnet.machine import versions
 from export.choices import GraphChoices, choices_for
 from export.graph import write_onnx
@@ -143,6 +143,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the line of JSON to this file as well")
     given = parser.parse_args()
     rows: list[dict[str, Any]] = []
+    if given.json is not None:
+        check_output_file(given.json)
     try:
         runtimes = installed(given.runtimes)
         for name in given.presets:
@@ -160,7 +162,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     packages = versions("torch", "onnx", "onnxruntime-gpu", "onnxruntime", "openvino")
-    line = json.dumps({"tolerance": given.tolerance, "versions": packages, "rows": rows})
+    line = to_json({"tolerance": given.tolerance, "versions": packages, "rows": rows}, ascii=True)
     print(line)
     if given.json is not None:
         write_text(given.json, line + "\n")
@@ -168,4 +170,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with sentences("agreement"):
+        sys.exit(main())

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import statistics
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from alexnet.backends import Backend, open_backend
+from alexnet.json_text import to_json
 from alexnet.photo import load_photo
 
 ENDINGS = (".jpg", ".jpeg")
@@ -78,7 +78,7 @@ def main() -> None:
     step = max(1, len(found) // options.count)
     chosen = found[::step][: options.count]
     backend = open_backend(options.model)
-    print(json.dumps(compare(backend, chosen, megapixels=options.megapixels)))
+    print(to_json(compare(backend, chosen, megapixels=options.megapixels), ascii=True))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ compiled as PyTorch's operators start it, for layer 1 of the paper and for a ten
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from alexnet.config import LRNConfig, PoolConfig
+from alexnet.json_text import to_json
 from alexnet.lrn import kernels
 from alexnet.lrn.launch import Launch, Shape, lrn_launch, pool_launch
 
@@ -106,7 +106,7 @@ def main() -> int:
                             | {"target": target, **taken}
                         )
                         print(*rows[-1].values(), sep="\t", file=sys.stderr, flush=True)
-    print(json.dumps(rows))
+    print(to_json(rows, ascii=True))
     return int(any(row["spilled"] for row in rows))
 
 

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from serve import page
 from serve.answer import results, timings
 from serve.batcher import Answers
+from serve.headers import own_address
 from serve.life import Life
 from serve.note import note_photos
 from serve.observer import Observer
@@ -31,13 +32,13 @@ class Application:
     """The routes, and the model behind them, which is opened when the server starts."""
 
     def __init__(
-        self, *, observer: Observer | None = None, end: Callable[[], object] | None = None
+        self, *, observer: Observer | None = None, end: Callable[[str], object] | None = None
     ) -> None:
         """Take what belongs to the process that this runs in.
 
         Args:
             observer: is told what happens to photos.
-            end: ends the process, where a backend that is stuck is a reason to.
+            end: logs a sentence and ends the process, where something that hangs is a reason to.
         """
         self.asgi = Starlette(
             routes=[
@@ -55,14 +56,16 @@ class Application:
 
     def _use(self, settings: Settings) -> None:
         self._settings = settings
-        self._memory = Memory(settings.max_uploads)
-        self._requests = 0
+        self.memory = Memory(settings.max_uploads)
+        """That of all bodies which are held."""
+        self.requests = 0
+        """How many are read or answered."""
         self.life = Life(settings, self._observer, end=self._end)
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._use(read_settings())
-        async with self.life.lived(idle=lambda: self._requests == 0):
+        async with self.life.lived(idle=lambda: self.requests == 0):
             yield
 
     async def index(self, request: Request) -> Response:
@@ -74,10 +77,15 @@ class Application:
                 "classify": "POST /v1/classify, a form with one or more photos in the field image",
                 "model": "GET /v1/model",
                 "classes": "GET /v1/model/classes",
-                "example": "curl -F image=@photo.jpg http://127.0.0.1:3000/v1/classify",
+                "example": self._example(request),
             },
             headers={"Vary": "Accept"},
         )
+
+    def _example(self, request: Request) -> str:
+        """A command that asks under the address at which this request came."""
+        key = "" if self._settings.keys is None else "-H 'Authorization: Bearer KEY' "
+        return f"curl {key}-F image=@photo.jpg {own_address(request)}/v1/classify"
 
     async def show_model(self, _: Request) -> Response:
         """The model, and what the service takes."""
@@ -103,23 +111,23 @@ class Application:
             self._check_room()
         except Problem as problem:  # before the body is read: the server throws it away
             return problem.response()
-        self._requests += 1
+        self.requests += 1
         try:
             return await self._classify(request)
         except Problem as problem:
             return problem.response()
         finally:
-            self._requests -= 1
+            self.requests -= 1
 
     def _check_room(self) -> None:
         self.life.batcher.check_room()
-        if self._requests >= self._settings.max_requests:
-            raise overloaded(f"{self._requests} requests are read or answered already.")
+        if self.requests >= self._settings.max_requests:
+            raise overloaded(f"{self.requests} requests are read or answered already.")
 
     async def _classify(self, request: Request) -> Response:
         model, batcher, seconds = self.life.model, self.life.batcher, self._settings.timeout
         started = time.monotonic()
-        with self._memory.share() as share:
+        with self.memory.share() as share:
             try:
                 async with asyncio.timeout(seconds):
                     upload = await read_upload(request, self._settings, share)

@@ -101,9 +101,14 @@ class Batcher:
         return self._failures < _BROKEN
 
     @property
+    def waiting(self) -> int:
+        """Photos that are decoded or wait for it, or for the backend."""
+        return self._line.waiting
+
+    @property
     def idle(self) -> bool:
         """Whether no photo waits or is being run."""
-        return not self._line.waiting and not self._running
+        return not self.waiting and not self._running
 
     def stuck(self, seconds: float) -> bool:
         """Whether the backend has been busy with one batch for longer than that."""
@@ -120,7 +125,7 @@ class Batcher:
         """
         if self._closing:
             raise shutting_down()
-        waiting = self._line.waiting
+        waiting = self.waiting
         if waiting and waiting + photos > self._settings.queue:
             raise overloaded(
                 f"{waiting} photos wait already: try again later.",
@@ -148,7 +153,7 @@ class Batcher:
         now = time.monotonic()
         items = [Item(request, place, data, now) for place, data in enumerate(photos)]
         self._line.put(items)
-        self._observer.queue(self._line.waiting)
+        self._observer.queue(self.waiting)
         try:
             async with asyncio.timeout(deadline - now):
                 return await request.future
@@ -157,21 +162,26 @@ class Batcher:
         finally:
             if len(request.predictions) < len(photos):
                 self._line.remove(items)
-            self._observer.queue(self._line.waiting)
+            self._observer.queue(self.waiting)
 
     def stop_accepting(self) -> None:
         """Refuse new requests from now on; those accepted are answered."""
         self._closing = True
 
-    def close(self) -> None:
-        """End the threads; requests that still wait are told that the service ends."""
+    def close(self, *, deadline: float) -> list[str]:
+        """End the threads; requests that still wait are told that the service ends.
+
+        May be called in any thread, and takes no longer than until `deadline` (of
+        `time.monotonic`), however many threads do not come back.
+
+        Returns:
+            The names of those that did not: they may use the backend still.
+        """
         self.stop_accepting()
-        left = self._line.stop()
-        for request in {item.owner for item in left}:
-            if not request.future.done():
-                request.future.set_exception(shutting_down())
+        self._tell(self._fail, self._line.stop(), shutting_down())
         for thread in self._threads:
-            thread.join(self._settings.timeout)
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return [thread.name for thread in self._threads if thread.is_alive()]
 
     def _decode(self) -> None:
         """What a decoder's thread does."""
@@ -200,7 +210,7 @@ class Batcher:
         """What a stream's thread does."""
         while batch := self._line.next_batch():
             self._observer.batch(len(batch))
-            self._observer.queue(self._line.waiting)
+            self._observer.queue(self.waiting)
             self._running[threading.get_ident()] = batch[0].running
             predictions: list[Prediction] | None = None
             try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from http import HTTPStatus
 from typing import Any, cast
 
 import h11
@@ -43,9 +44,16 @@ class _Parser(h11.Connection):
     chunks: a proxy in front may hold what is between them for another request (RFC 9112, 6.3).
     """
 
+    unread_coding = False
+    """Whether what could not be read is a body in a Transfer-Encoding of another kind."""
+
     def next_event(self) -> Any:
         """See `h11.Connection`."""
-        event = super().next_event()
+        try:
+            event = super().next_event()
+        except h11.RemoteProtocolError as error:
+            self.unread_coding = error.error_status_hint == HTTPStatus.NOT_IMPLEMENTED
+            raise
         if isinstance(event, h11.Request):
             names = {name for name, _ in event.headers}
             if {b"content-length", b"transfer-encoding"} <= names:
@@ -114,9 +122,10 @@ class Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """What came can't be read: uvicorn calls this."""
-        self._refuse(
-            malformed_request("This is no HTTP, or not clear about where the request ends.")
-        )
+        detail = "This is no HTTP, or not clear about where the request ends."
+        if cast(_Parser, self.conn).unread_coding:
+            detail = "Its Transfer-Encoding is not read here: send the body as it is, or in chunks."
+        self._refuse(malformed_request(detail))
 
     def on_response_complete(self) -> None:
         """The last part of an answer is handed over: uvicorn calls this."""

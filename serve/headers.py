@@ -7,14 +7,17 @@ a site of theirs.
 
 from __future__ import annotations
 
+import re
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.paths import PROBES
 from serve.problems import Problem
-from serve.settings import Settings, read_settings
+from serve.settings import HOST, Settings, read_settings
 from serve.uploads import expects_to_be_asked
 
 EVERY_ANSWER = {
@@ -112,3 +115,16 @@ class HostsMiddleware:
 def _without_port(host: str) -> str:
     name, colon, port = host.lower().rpartition(":")
     return name if colon and port.isdigit() else host.lower()
+
+
+def own_address(request: Request) -> str:
+    """Scheme, host and port at which a request came: by its Host, where that makes sense.
+
+    A proxy passes that on (and X-Forwarded-Proto, which uvicorn believes on the same machine);
+    else it is the address on which the connection was accepted.
+    """
+    host = request.headers.get("host", "").lower()
+    if not re.fullmatch(rf"{HOST}(?::[0-9]{{1,5}})?", host):
+        name, port = request.scope["server"]
+        host = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+    return f"{request.scope['scheme']}://{host}"

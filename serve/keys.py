@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import hmac
 import logging
@@ -26,6 +27,8 @@ OPEN = frozenset({"/", PAGE, *PROBES, *DOCUMENTS})
 # RFC 6750's characters of a token, and no fewer of them than can't be guessed.
 _LINE = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]{1,64}):)?(?P<key>[A-Za-z0-9._~+/=-]{16,256})")
 _LARGEST = 1_000_000
+# What may stand around a line: also a byte-order mark, of the file or of one that was appended.
+_BLANKS = " \t\f\v\ufeff"
 # Seconds for which a changed file is left alone: it may be half written.
 _SETTLING = 0.5
 _logger = logging.getLogger("alexnet.serve")
@@ -48,6 +51,8 @@ class Key:
 def read_keys(path: Path) -> tuple[Key, ...]:
     """The keys of a file: one `key` or `name:key` on a line; lines that begin with # are not read.
 
+    It is UTF-8, or UTF-16 with a byte-order mark, as Windows writes it.
+
     Raises:
         KeysError: the file can't be read, has no key, or has a line that is none. The sentence
             names the line by its number: what is in it stays untold.
@@ -60,8 +65,8 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     if len(content) > _LARGEST:
         raise KeysError(f"{path} has more than {_LARGEST} bytes, which no file of keys has.")
     keys = []
-    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
-        text = line.strip()
+    for number, line in enumerate(_decoded(content).splitlines(), 1):
+        text = line.strip(_BLANKS)
         if not text or text.startswith("#"):
             continue
         match = _LINE.fullmatch(text)
@@ -74,6 +79,12 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     if not keys:
         raise KeysError(f"There is no key in {path}: write one on a line, or take none of it.")
     return tuple(keys)
+
+
+def _decoded(content: bytes) -> str:
+    """The text of a file that an editor of any system wrote; what is no text fits no key."""
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf16 else "utf-8", "replace")
 
 
 def check_keys(settings: Settings) -> None:

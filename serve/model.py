@@ -1,14 +1,9 @@
-"""The model that the service runs: opened and tried once, then described to whoever asks.
-
-As a script, `python -m serve.model`, it opens and tries the model of the environment's settings and
-exits with 0, or with 1 after a sentence: service.py does so before BentoML starts its workers.
-"""
+"""The model that the service runs: opened and tried once, then described to whoever asks."""
 
 from __future__ import annotations
 
 import functools
 import io
-import sys
 from typing import Any
 
 from PIL import Image
@@ -20,7 +15,7 @@ from alexnet.errors import AlexNetError
 from alexnet.machine import versions
 from alexnet.predictor import Predictor
 from alexnet.settings import to_dict
-from serve.settings import Settings, read_settings, shown
+from serve.settings import Settings, shown
 from serve.views_answer import can_tell_views
 
 
@@ -112,11 +107,3 @@ def smallest_photo() -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (1, 1), (128, 128, 128)).save(file, "PNG")
     return file.getvalue()
-
-
-if __name__ == "__main__":
-    try:
-        ServedModel(read_settings()).close()
-    except AlexNetError as error:
-        print(error)
-        sys.exit(1)

@@ -42,6 +42,7 @@ PROBLEMS: dict[int, dict[str, str]] = {
     },
     415: {
         "unsupported_media_type": "A multipart body that is not multipart/form-data.",
+        "unsupported_encoding": "A compressed body, or a part in base64 or the like.",
         "empty_file": "The only photo has no bytes.",
         "not_a_photo": "The only photo is no picture.",
         "unsupported_format": "The only photo is of a format that is not read.",
@@ -54,7 +55,7 @@ PROBLEMS: dict[int, dict[str, str]] = {
         "views_unavailable": "views=each, of a model file that can't tell its views apart.",
         "answer_too_large": "The answer would name too many classes.",
     },
-    500: {"internal_error": "A defect of the service."},
+    500: {"internal_error": "A defect of the service, not of the photo."},
     503: {
         "overloaded": "Too much waits already, or there was no answer in time.",
         "not_ready": "The model is not open.",
@@ -73,6 +74,12 @@ _ID = {
 _HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}},
     405: {"Allow": {"schema": {"type": "string"}}},
+    415: {
+        "Accept-Encoding": {
+            "description": "`identity`, where it is the encoding that is not read.",
+            "schema": {"type": "string"},
+        }
+    },
     503: {
         "Retry-After": {
             "description": "Seconds after which to try again.",

@@ -26,6 +26,7 @@ _PHOTO_STATUS = {
     "unsupported_format": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "corrupt_photo": HTTPStatus.UNPROCESSABLE_ENTITY,
     "too_many_pixels": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "internal_error": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
 

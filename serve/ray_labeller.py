@@ -7,6 +7,7 @@ are the same, and the machines need no disk in common for the output.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -16,11 +17,12 @@ import socket
 import sys
 import uuid
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import chdir, contextmanager
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from alexnet.child_process import ROOT
 from alexnet.console import log, progress
 from alexnet.errors import AlexNetError, optional_import
 from serve.labeller import Labeller, batch_of
@@ -86,9 +88,8 @@ def _connect(ray: Any, address: str) -> None:
     handlers = [signal.getsignal(number) for number in signals]
     own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _STORE}
     try:
-        # Ray puts the current folder in front of its workers' paths to modules, and a user's own
-        # serve.py may lie there.
-        with _silence(), _no_token(address), chdir(os.sep):
+        # Ray lets its workers look for modules in the current folder before all others.
+        with _silence(), _no_token(address), contextlib.chdir(ROOT):
             ray.init(
                 address=address,
                 logging_level=logging.CRITICAL,

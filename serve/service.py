@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import resource
-import subprocess
-import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from alexnet.errors import AlexNetError
 from serve.access_log import AccessLogMiddleware
 from serve.app import Application
 from serve.connection import watch_connections
-from serve.control import take_no_orders
+from serve.control import take_control
 from serve.headers import HeadersMiddleware, HostsMiddleware, OriginsMiddleware
 from serve.keys import KeysMiddleware, check_keys
 from serve.metrics import Metrics
@@ -33,14 +32,24 @@ from serve.paths import METRICS
 from serve.problems import ProblemMiddleware
 from serve.settings import EnvironmentVariableError, Settings, read_settings, variable
 from serve.telemetry import OFF, off_by_default
+from serve.trial import try_model
 
 # Open files of a worker, nearly all of them connections.
 _CONNECTIONS = 65_536
+# Seconds that the last line of a worker's log may take.
+_SAYING = 1.0
 
 
-def _end_worker() -> None:
+def _end_worker(reason: str) -> None:
     """End this process; BentoML's supervisor starts another, or in a container ends with it."""
-    logging.shutdown()
+
+    def say() -> None:
+        logging.getLogger("alexnet.serve").critical("%s: this worker ends", reason)
+        logging.shutdown()
+
+    saying = threading.Thread(target=say, daemon=True)
+    saying.start()
+    saying.join(_SAYING)  # who reads the log may hang as well
     os._exit(os.EX_SOFTWARE)  # sys.exit and SIGTERM would wait for the thread that is stuck
 
 
@@ -104,31 +113,12 @@ class AlexNet:
         try:
             settings = read_settings()
             check_keys(settings)
-            take_no_orders()
+            take_control(settings)
+            _allow_connections()
+            _tell_workers(settings)
+            try_model(seconds=settings.start_timeout)
         except AlexNetError as error:
             raise BentoMLException(str(error)) from error
-        _allow_connections()
-        if settings.model is not None:
-            # Workers start in another folder when a built bento is served.
-            os.environ["ALEXNET_MODEL"] = str(settings.model)
-        if settings.keys is not None:
-            os.environ["ALEXNET_KEYS"] = str(settings.keys)
-        # A worker that fails is started again and again, so the model is tried in another process.
-        trial = subprocess.run(
-            [sys.executable, "-m", "serve.model"],
-            cwd=Path(__file__).parents[1],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if trial.returncode < 0:
-            raise BentoMLException(
-                f"Opening the model was ended by signal {-trial.returncode}: it may take more "
-                "memory than there is."
-            )
-        if trial.returncode != 0:
-            raise BentoMLException((trial.stdout or trial.stderr).strip())
-        _note_options()
 
     async def __is_ready__(self) -> bool:
         """What GET /readyz says."""
@@ -144,10 +134,14 @@ class AlexNet:
         return await application.classify(AlexNet.context.request)  # type: ignore[attr-defined]
 
 
-def _note_options() -> None:
-    """Let workers know where `bentoml serve` was told to listen: GET /v1/model shows it."""
+def _tell_workers(settings: Settings) -> None:
+    """Let workers know where files are, and where `bentoml serve` was told to listen."""
+    for name in ("model", "keys"):
+        path: Path | None = getattr(settings, name)
+        if path is not None:  # workers start in another folder when a built bento is served
+            os.environ[variable(name)] = str(path)
     command = click.get_current_context(silent=True)
-    for name in ("host", "port"):
+    for name in ("host", "port"):  # GET /v1/model shows them
         if command is not None and command.params.get(name):
             os.environ[variable(name)] = str(command.params[name])
 

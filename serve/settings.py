@@ -22,6 +22,7 @@ from alexnet.photo import MAX_PIXELS
 PREFIX = "ALEXNET_"
 LONGEST_REQUEST = 55.0
 """BentoML itself ends a request after 60 seconds, with an answer that is none of ours."""
+_LONGEST_START = 3600.0
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -51,6 +52,13 @@ def _seconds(text: str) -> float:
     seconds = _number(text)
     if not 0 < seconds <= LONGEST_REQUEST:
         raise ValueError(f"seconds, more than 0 and at most {LONGEST_REQUEST:g}")
+    return seconds
+
+
+def _patience(text: str) -> float:
+    seconds = _number(text)
+    if not 0 < seconds <= _LONGEST_START:
+        raise ValueError(f"seconds, more than 0 and at most {_LONGEST_START:g}")
     return seconds
 
 
@@ -101,7 +109,8 @@ def _list_of(pattern: str, what: str) -> Callable[[str], tuple[str, ...]]:
     return parse
 
 
-_HOST = r"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])"
+HOST = r"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])"
+"""A host's name or address as a pattern, in small letters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +134,7 @@ class Settings:
     max_uploads: int = 400_000_000
     upload_timeout: float = 10.0
     timeout: float = 50.0
+    start_timeout: float = 120.0
     keys: Path | None = None
     metrics: str = "open"
     cors_origins: tuple[str, ...] | None = None
@@ -167,16 +177,17 @@ SETTINGS = {
     "max_uploads": Setting(_count, "Bytes of all bodies at once; requests beyond get 503."),
     "upload_timeout": Setting(_seconds, "Seconds without a byte that end an upload."),
     "timeout": Setting(_seconds, "Seconds from a request's first byte to its answer."),
+    "start_timeout": Setting(_patience, "Seconds that opening and trying the model may take."),
     "keys": Setting(_path, "File of API keys, KEY or NAME:KEY on a line; none: no key is needed."),
     "metrics": Setting(
         _one_of("open", "key", "off"), "Who may read /metrics: everybody, who has a key, nobody."
     ),
     "cors_origins": Setting(
-        _list_of(rf"\*|https?://{_HOST}(?::[0-9]+)?", "origins such as https://photos.example"),
+        _list_of(rf"\*|https?://{HOST}(?::[0-9]+)?", "origins such as https://photos.example"),
         "Origins whose pages may ask; none: only the service's own page.",
     ),
     "hosts": Setting(
-        _list_of(_HOST, "host names such as photos.example"),
+        _list_of(HOST, "host names such as photos.example"),
         "Names by which the service is asked; none: any.",
     ),
     "log": Setting(

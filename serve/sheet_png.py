@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from alexnet.errors import AlexNetError
+from alexnet.photo import MAX_PIXELS
 from serve.neighbours import Answer
 from serve.records import one_line
 
 _TILE, _GAP, _CAPTION, _EDGE = 160, 16, 46, 3
 _PAPER, _INK, _QUIET, _GONE, _ACCENT = "#ffffff", "#1d1e21", "#5b5e66", "#d9d9d6", "#2f5bd0"
-_MOST = 50_000_000  # pixels, what this project itself reads
 
 
 def draw(
@@ -21,12 +21,12 @@ def draw(
     """A row for each answer: the query, framed, a gap, and its neighbours.
 
     Raises:
-        AlexNetError: the picture would have more than 50 megapixels.
+        AlexNetError: the picture would have more pixels than this project itself reads.
     """
     columns = max(map(len, pictures))
     width = columns * (_TILE + _GAP) + 3 * _GAP
     height = len(answers) * (_TILE + _CAPTION + _GAP) + _GAP
-    if width * height > _MOST:
+    if width * height > MAX_PIXELS:
         raise AlexNetError(
             f"{len(answers)} queries are too many for one picture: write .html, or ask for fewer."
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,10 +22,17 @@ _LONGEST_HEADERS = 16_384
 _DEFAULT_TOP_K = 5
 _MOST_TOP_KS = 2  # one in the address, one in the form
 _LONGEST_TOP_K = 100
+# Headers that say how bytes were changed on the way, and what they say where they were not.
+_CODINGS = {
+    "content-encoding": {"", "identity"},
+    "content-transfer-encoding": {"", "7bit", "8bit", "binary"},
+}
 
 # One `; name=value` of a header. A backslash in a file name is a backslash (browsers escape nothing
 # but quotes, as %22), so only what comes before the name that is looked for can be misread.
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))\s*')
+# A header may go on in a line that begins with blanks (RFC 5322, 2.2.3).
+_FOLD = re.compile(r"\r\n[ \t]+")
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,7 @@ async def read_upload(request: Request, settings: Settings, share: Share) -> Upl
         Problem: whatever is wrong with it, except with the photos themselves.
     """
     top_ks, each_view = _query(request)
+    _check_codings(request.headers.items(), "The request's body")
     body = await _read_body(request, settings, share)
     content_type = request.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
@@ -211,11 +219,29 @@ def _fields(body: bytearray, boundary: bytes) -> Iterator[tuple[str, bytes]]:
         at = end + 2
 
 
+def _check_codings(headers: Iterable[tuple[str, str]], what: str) -> None:
+    """Refuse what is compressed or written in letters: it would only look like a damaged photo."""
+    for name, value in headers:
+        coding = value.partition(";")[0].strip()
+        plain = _CODINGS.get(name.lower())
+        if plain is not None and coding.lower() not in plain:
+            raise Problem(
+                415,
+                "unsupported_encoding",
+                f"{what} has {name.title()} {coding[:100]}, which is not read here: send the "
+                "photo's bytes as they are.",
+                headers={"Accept-Encoding": "identity"},
+            )
+
+
 def _field_name(head: bytearray) -> str:
     """The name that a part's Content-Disposition gives."""
-    for line in head.decode("utf-8", "replace").split("\r\n"):
-        name, _, value = line.partition(":")
-        if name.strip().lower() == "content-disposition":
+    lines = _FOLD.sub(" ", head.decode("utf-8", "replace")).split("\r\n")
+    pairs = [line.partition(":") for line in lines]
+    headers = [(name.strip(), value.strip()) for name, _, value in pairs]
+    _check_codings(headers, "A part of the form")
+    for name, value in headers:
+        if name.lower() == "content-disposition":
             field = _parameter(value, "name")
             if field is not None and value.partition(";")[0].strip().lower() == "form-data":
                 return field

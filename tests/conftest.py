@@ -10,6 +10,10 @@ from alexnet.checkpoint import shipped_model
 # A background job starts with interrupts ignored, and so would the programs that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Test processes share the cores: threads of one would wait for those of another. Set before torch
+# is imported, and for the programs that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # No test fills the user's cache folder; those of the cache name one of their own.
 os.environ["ALEXNET_CACHE"] = "off"
 
@@ -25,7 +29,8 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.nodeid.startswith("tests/train/"))
 
 
-# What CI's machine can't have. Any other skip means that something was not installed there.
+# What CI's machine can't have: a GPU, and another user than root. Any other skip means that
+# `make venv` did not install what a test needs, or that there is no browser, or no ../shared.
 EXCUSES = ("GPU", "root reads every", "root may read every")
 
 

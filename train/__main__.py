@@ -1,4 +1,4 @@
-"""`python -m train`: the same as `alexnet-train`, so that `torchrun -m train` works."""
+"""`python -P -m train`: the same as `alexnet-train`."""
 
 from train.cli import main
 

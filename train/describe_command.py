@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ import click
 from alexnet import options
 from alexnet.config import PRESETS, Config, preset
 from alexnet.console import Command
+from alexnet.json_text import to_json
 from alexnet.settings import with_settings
 from train.recipe import Recipe
 from train.recipes import RECIPES, recipe, run_config
@@ -48,7 +48,7 @@ def describe(
     if as_json:
         found: dict[str, Any] = {} if config is None else describe_json(config)
         found |= {} if chosen is None else recipe_json(chosen)
-        click.echo(json.dumps(found, indent=2))
+        click.echo(to_json(found, indent=2, ascii=True))
         return
     if config is not None:
         print_description(config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 from alexnet import options
 from alexnet.config import Views
 from alexnet.console import Command
+from alexnet.json_text import to_json
 from alexnet.machine import keep_memory, share_cores
 from train.fit_command import data as data_option
 from train.fit_command import device as device_option
@@ -62,13 +62,11 @@ from train.fit_command import device as device_option
 )
 @click.option(
     "--plot",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.OutputFile(),
     metavar="FILE.png|FILE.svg",
     help="With --corrupt: draw the error against the severity.",
 )
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write the result there, too."
-)
+@click.option("--json", "json_file", type=options.OutputFile(), help="Write the result there, too.")
 def evaluate(
     artifacts: tuple[Path, ...],
     data: Path,
@@ -87,7 +85,7 @@ def evaluate(
 
     A table of all classes and the whole, then the whole as one JSON line. Several models are
     measured alone and on average: their probabilities' mean. Processes that torchrun starts share
-    the photos: `torchrun --nproc-per-node K -m train evaluate ...`.
+    the photos: `torchrun --nproc-per-node K --no-python alexnet-train evaluate ...`.
     """
     several = len(artifacts) > 1
     _check_use(several, weights=weights, corrupt=corrupt, plot=plot)
@@ -143,11 +141,11 @@ def evaluate(
         summary, more = report.report_corrupted(spoilt, infos[0], **words)
     else:
         summary, more = report.report_one(result, infos[0], **words)
-    if plot is not None:
-        draw_robustness(f"{artifacts[0].name} on spoilt photos", summary, plot)
-    click.echo(json.dumps(summary))
+    click.echo(to_json(summary, ascii=True))
     if json_file is not None:
         write_json(json_file, {**summary, **more})
+    if plot is not None:
+        draw_robustness(f"{artifacts[0].name} on spoilt photos", summary, plot)
 
 
 def _check_use(

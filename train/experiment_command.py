@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
@@ -12,6 +11,7 @@ import click
 
 from alexnet import options
 from alexnet.console import Command, log
+from alexnet.json_text import to_json
 from alexnet.machine import keep_memory, quiet_native_code, share_cores
 from train.experiments.registry import MODULES
 
@@ -26,7 +26,7 @@ from train.experiments.registry import MODULES
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=options.OutputFolder(),
     help="The experiment's folder; an experiment that was stopped there goes on. Needed but with "
     "--describe.",
 )
@@ -48,7 +48,7 @@ from train.experiments.registry import MODULES
 )
 @click.option(
     "--docs",
-    type=click.Path(path_type=Path),
+    type=options.OutputFolder(),
     help="Write the text into results.md of this folder, too, between the experiment's marks.",
 )
 def experiment(
@@ -80,7 +80,7 @@ def experiment(
     chosen = named(name)
     asked = with_settings(chosen.settings, settings)
     if describe:
-        click.echo(json.dumps(to_dict(asked), indent=2))
+        click.echo(to_json(to_dict(asked), indent=2, ascii=True))
         return
     assert out is not None
     figure = out / "figure.svg"
@@ -105,7 +105,7 @@ def experiment(
         pages.publish(chosen, result, docs)
     if not result["complete"]:
         log("Not all of it was run: the same command goes on.")
-    click.echo(json.dumps({key: value for key, value in result.items() if key != "found"}))
+    click.echo(to_json({key: value for key, value in result.items() if key != "found"}, ascii=True))
 
 
 def _check_use(*, describe: bool, trains: bool) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from alexnet import options
 from alexnet.console import Command, log, print_table
+from alexnet.json_text import to_json
 from alexnet.machine import share_cores
 from train.fit_command import device as device_option
 
@@ -22,7 +22,7 @@ from train.fit_command import device as device_option
     "it the figures answers and confusion are left out.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="The folder for the figures."
+    "--out", type=options.OutputFolder(), required=True, help="The folder for the figures."
 )
 @click.option(
     "--run",
@@ -105,4 +105,4 @@ def figures(
         "medians": kernels.get("medians"),
         "auc": kernels.get("auc"),
     }
-    click.echo(json.dumps(summary))
+    click.echo(to_json(summary, ascii=True))

@@ -31,6 +31,8 @@ class FitOptions:
 
     command: str = ""
     resume: bool = False
+    epochs_asked: bool = False
+    """Whether a run that goes on may get another length, the config's."""
     restarted: bool = False
     """Whether torchrun has started the processes again: a run that is its own goes on by itself."""
     max_steps: int | None = None
@@ -253,7 +255,8 @@ class _Run:
         if by_itself:  # also where the command has --resume: that was meant for its first start
             self.restarts.check()
         if (self.options.resume or by_itself) and self.folder.checkpoints():
-            state = self.folder.resume(self.config, self.dataset)
+            command = self.options.command if self.options.epochs_asked else None
+            state = self.folder.resume(self.config, self.dataset, command=command)
             if init is not None:
                 check_same(init, self.folder.origin().get("init_from"), self.folder.path)
             self.restarts.take()

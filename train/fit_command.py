@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from alexnet import options
 from alexnet.console import Command
+from alexnet.json_text import to_json
 from alexnet.machine import cores, keep_memory, quiet_native_code, share_cores
 from train.layers import ALL_BUT_OUTPUT
 from train.recipe import Recipe
@@ -63,13 +63,16 @@ workers = click.option(
 @recipe_option
 @data
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="The run's folder, runs/NAME say."
+    "--out", type=options.OutputFolder(), required=True, help="The run's folder, runs/NAME say."
 )
 @columns
 @device
 @dtype
 @click.option(
-    "--epochs", type=click.IntRange(min=1), help="Same as --set recipe.epochs=N: the length."
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="Same as --set recipe.epochs=N: the length. With --resume it may be another one than at "
+    "the start, unless a schedule runs through its range in all epochs (cosine, dexp).",
 )
 @click.option(
     "--stretch",
@@ -167,10 +170,11 @@ def fit(
     classes is the data set's. Writes config.json, metrics.jsonl, steps.jsonl, checkpoints and, at
     the end, model.safetensors into --out.
 
-    Several processes share the work: `torchrun --nproc-per-node K -m train fit ...`. With
-    --columns 2 each pair of them holds one network, a column each; pairs (or, with --columns 1,
-    single processes) share each minibatch. SIGTERM writes a checkpoint and ends the run with exit
-    code 0 (torchrun itself ends with 1); --resume goes on.
+    Several processes share the work: `torchrun --nproc-per-node K --no-python alexnet-train fit
+    ...`. With --columns 2 each pair of them holds one network, a column each; pairs (or, with
+    --columns 1, single processes) share each minibatch. SIGTERM writes a checkpoint and ends the
+    run with exit code 0 (torchrun itself ends with 1); --resume goes on, with the settings of the
+    start.
     """
     if stretch is not None and epochs is not None:
         raise click.UsageError(
@@ -214,6 +218,7 @@ def fit(
                 command=shlex.join(["alexnet-train", *sys.argv[1:]]),
                 init_from=init,
                 resume=resume,
+                epochs_asked=any(setting.startswith("recipe.epochs=") for setting in settings),
                 restarted=any(mesh.gather(restarted())),
                 store=torch.float16 if store == "float16" else torch.float32,
                 workers=decoders(device, mesh.neighbours) if workers is None else workers,
@@ -222,7 +227,7 @@ def fit(
         )
         if mesh.first:
             model = {} if "stopped" in found else {"model": str(out / "model.safetensors")}
-            click.echo(json.dumps({**model, **found}))
+            click.echo(to_json({**model, **found}, ascii=True))
 
 
 def chosen_recipe(preset_name: str, recipe_name: str | None) -> Recipe:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from alexnet import options
 from alexnet.console import Command
+from alexnet.json_text import to_json
 from alexnet.machine import cores as this_machines_cores
 from alexnet.machine import keep_memory, quiet_native_code, share_cores
 from train import fit_command
@@ -155,7 +154,8 @@ def imagenet_plan(
         machines=cost.Machines(machines=machines, devices=devices or columns, columns=columns),
     )
     measurement = None
-    if steps_per_second is not None:
+    if not measure:
+        assert steps_per_second is not None
         pace = cost.Pace(steps_per_second=steps_per_second, devices=measured_on)
     else:
         if measured_batch is None and device == "cpu":
@@ -176,7 +176,7 @@ def imagenet_plan(
     )
     plan["measurement"] = measurement
     if as_json:
-        click.echo(json.dumps(plan, indent=2))
+        click.echo(to_json(plan, indent=2, ascii=True))
         return
     if measurement is not None:
         click.echo(f"What bounds a run here: {measurement['verdict']}")

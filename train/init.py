@@ -24,7 +24,7 @@ from alexnet.settings import with_settings
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.OutputFile(),
     required=True,
     help="The .safetensors file to write.",
 )
@@ -38,9 +38,9 @@ from alexnet.settings import with_settings
     "--labels",
     "labels_file",
     type=click.Path(path_type=Path),
-    help='The classes: a JSON list of {"wnid", "name"}, or the dataset.json of a data set. Sets '
-    "the number of outputs. When not given: the classes of ILSVRC-2012 for 1000 outputs, else "
-    '"class 0", "class 1" and so on.',
+    help="The classes: text with a line each (a name, or an id, a tab and a name), a JSON list, "
+    "class_to_idx as JSON, or the dataset.json of a data set. Sets the number of outputs. When not "
+    'given: the classes of ILSVRC-2012 for 1000 outputs, else "class 0", "class 1" and so on.',
 )
 @options.settings
 def init(
@@ -53,7 +53,8 @@ def init(
 ) -> None:
     """Write an untrained checkpoint of a preset, its weights drawn as the preset says."""
     from alexnet.checkpoint import save_checkpoint
-    from train.untrained import read_labels, untrained
+    from alexnet.labels import read_labels
+    from train.untrained import untrained
 
     config = with_settings(preset(preset_name), settings)
     labels = None if labels_file is None else read_labels(labels_file)

@@ -154,18 +154,21 @@ def open_mesh(*, columns: int = 1, device: str = "cpu") -> Iterator[Mesh]:
         raise MeshError(
             f"{columns} columns need {columns} processes, or a multiple of that, and there "
             f"{'is 1' if size == 1 else f'are {size}'}: start them with "
-            f"`torchrun --nproc-per-node {columns} -m train ...`."
+            f"`torchrun --nproc-per-node {columns} --no-python alexnet-train ...`."
         )
     if size == 1:
         yield Mesh(device=chosen)
         return
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
+    _check_environment()
     try:
         store, rank, size = meet()
         dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+        mesh = _joined(chosen, size // columns, columns)
     except RuntimeError as error:
+        if not _is_loss(error):
+            raise
         raise MeshError(f"The other processes did not come: {_reason(error)}.") from error
-    mesh = _joined(chosen, size // columns, columns)
     try:
         yield mesh
     except RuntimeError as error:
@@ -220,7 +223,21 @@ def _reason(error: RuntimeError) -> str:
     return re.sub(r"^\[.*?\]\s*", "", first).partition(". This is")[0].rstrip(".")
 
 
+# gloo has no class of its own: its errors begin with a place in its source. What its transport
+# raises is of the connection; what its algorithms raise (`gloo/allreduce.cc`) is a defect.
+_GLOO = re.compile(r"\[\S*gloo/(transport|rendezvous)/\S+\]")
+
+
 def _is_loss(error: RuntimeError) -> bool:
     """Whether an error is one of the connection; any other is a defect."""
-    text = str(error)
-    return isinstance(error, dist.DistError) or "onnection" in text or "gloo" in text
+    return isinstance(error, dist.DistError) or _GLOO.match(str(error)) is not None
+
+
+def _check_environment() -> None:
+    """Look whether torchrun, or whoever set WORLD_SIZE, said where the processes meet."""
+    missing = [n for n in ("RANK", "MASTER_ADDR", "MASTER_PORT") if n not in os.environ]
+    if missing:
+        raise MeshError(
+            f"WORLD_SIZE is set in the environment, and {', '.join(missing)} not: start several "
+            "processes with torchrun, or unset WORLD_SIZE for one."
+        )

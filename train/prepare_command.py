@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 
+from alexnet import options
 from alexnet.config import InputConfig
 from alexnet.console import Command, log
+from alexnet.json_text import to_json
 
 
 @click.command("prepare", cls=Command)
 @click.argument("source", metavar="SRC")
-@click.argument("folder", metavar="DST", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DST", type=options.OutputFolder())
 @click.option(
     "--size",
     type=click.IntRange(1, 4096),
@@ -120,4 +121,4 @@ def prepare(
     )
     summary = {"data": str(folder), "size": size, "classes": len(dataset.labels)}
     counts = {"train": train, "val": dataset.count("val"), "left_out": left_out}
-    click.echo(json.dumps({**summary, **counts, "seconds": round(seconds, 1)}))
+    click.echo(to_json({**summary, **counts, "seconds": round(seconds, 1)}, ascii=True))

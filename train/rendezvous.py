@@ -13,11 +13,12 @@ import uuid
 from collections.abc import Iterable
 from datetime import timedelta
 
+from torch.distributed import DistStoreError
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 # As long as gloo waits for a process by itself.
-_PATIENCE = timedelta(minutes=30)
+PATIENCE = timedelta(minutes=30)
 _PAUSE = 0.02
 
 
@@ -25,9 +26,9 @@ def meet() -> tuple[Store, int, int]:
     """The keys of this attempt alone, this process's rank and the number of processes.
 
     Raises:
-        RuntimeError: not all of them came.
+        DistError: not all of them came.
     """
-    store, rank, size = next(rendezvous("env://", timeout=_PATIENCE))
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
     name = _lead(store, size) if rank == 0 else _follow(store, rank)
     return PrefixStore(f"attempt/{name}", store), rank, size
 
@@ -37,7 +38,7 @@ def _lead(store: Store, size: int) -> str:
     name = uuid.uuid4().hex
     waiting = set(range(1, size))
     answered: set[str] = set()
-    end = time.monotonic() + _PATIENCE.total_seconds()
+    end = time.monotonic() + PATIENCE.total_seconds()
     while waiting:
         for rank in _present(store, {rank: f"asks/{rank}" for rank in waiting}):
             asked = store.get(f"asks/{rank}").decode()
@@ -46,7 +47,7 @@ def _lead(store: Store, size: int) -> str:
                 answered.add(asked)
         waiting -= set(_present(store, {rank: f"heard/{name}/{rank}" for rank in waiting}))
         if time.monotonic() > end:
-            raise RuntimeError(f"Timed out waiting for the processes {sorted(waiting)}")
+            raise DistStoreError(f"timed out waiting for the processes {sorted(waiting)}")
         time.sleep(_PAUSE)
     return name
 

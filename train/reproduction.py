@@ -260,7 +260,8 @@ def _started(machines: Machines, *, launch: str | None = None) -> list[str]:
         start += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "HOST"]
         start += ["--rdzv-id", f"{launch}-1", "--max-restarts", "3"]
     many = launch is not None or machines.devices > 1
-    return [*start, "-m", "train"] if many else ["alexnet-train"]
+    # By its name: `-m train` would run a train.py in the current folder.
+    return [*start, "--no-python", "alexnet-train"] if many else ["alexnet-train"]
 
 
 def _run_length(run: RunConfig) -> str:

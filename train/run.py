@@ -17,7 +17,8 @@ dropped.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,10 +32,16 @@ from alexnet.config import Config
 from alexnet.console import log
 from alexnet.errors import AlexNetError
 from alexnet.files import naming, write_json, write_text
+from alexnet.json_text import to_json
 from alexnet.machine import versions
-from alexnet.settings import SettingsError, from_dict, to_dict
+from alexnet.settings import SettingsError, differences, from_dict, to_dict
 from train.dataset import Dataset
-from train.recipe import RunConfig
+from train.recipe import Recipe, RunConfig
+
+_NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.safetensors")
+_MOST_NAMED = 6
+# Kinds of schedule that run through their whole range in the recipe's epochs.
+_BY_LENGTH = ("cosine", "dexp")
 
 
 class RunError(AlexNetError):
@@ -92,9 +99,12 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """The checkpoints, newest first."""
-        found = (self.path / "checkpoints").glob("epoch-*.safetensors")
-        # Numbers of steps may have more digits than others.
-        return sorted(found, key=lambda path: (path.name[:10], len(path.name), path), reverse=True)
+        found = {}
+        for path in (self.path / "checkpoints").glob("epoch-*.safetensors"):
+            name = _NAME.fullmatch(path.name)
+            if name is not None:  # else it is somebody's own
+                found[path] = int(name[1]), int(name[2])  # as text, 10000 comes before 9999
+        return sorted(found, key=lambda path: found[path], reverse=True)
 
     def start(
         self, config: RunConfig, dataset: Dataset, *, command: str, **origin: Mapping[str, Any]
@@ -114,8 +124,15 @@ class RunFolder:
         write_text(self._metrics, "")
         write_text(self._steps, "")
 
-    def resume(self, config: RunConfig, dataset: Dataset) -> TrainingState:
+    def resume(
+        self, config: RunConfig, dataset: Dataset, *, command: str | None = None
+    ) -> TrainingState:
         """The newest checkpoint that can be read; metrics of later steps are dropped.
+
+        Args:
+            config: what the run is to go on with: as it was started, but for `recipe.epochs`.
+            dataset: the photos it was started with, wherever they lie now.
+            command: what asks for another `recipe.epochs`; None: nobody has.
 
         Raises:
             RunError: the run was started with another config or other photos, or its files can't
@@ -126,25 +143,64 @@ class RunFolder:
             started = from_dict(RunConfig, facts["run"])
         except SettingsError as error:
             raise self._unreadable(self._config, error) from error
-        if facts["data"] != _facts_of(dataset):
+        ours = _facts_of(dataset)
+        if any(facts["data"].get(name) != ours[name] for name in ours if name != "source"):
             raise RunError(
-                f"{self.path} was started with the data set '{facts['data']['source']}', and "
+                f"{self.path} was started with the data set '{facts['data'].get('source')}', and "
                 f"{dataset.path} holds other photos: resume it with the data it was started with."
             )
-        if started != config:
-            before, now = to_dict(started), to_dict(config)
-            changed = ", ".join(key for key in now if now[key] != before[key])
-            raise RunError(
-                f"{self.path} was started with other settings of {changed}: resume it with the "
-                "options it was started with."
-            )
+        self._check_same(started, config)
         state = self._newest_state()
+        if started != config:
+            self._check_epochs(started.recipe, config.recipe, state, asked=command is not None)
+            write_json(self._config, facts | {"run": to_dict(config), "command": command})
         for part in (self.path / "checkpoints").glob(".*.part"):
             part.unlink()  # a killed run was writing it
-        _keep_lines(self._metrics, lambda line: line["epoch"] <= state.epoch)
-        last = (state.epoch + 1, state.step)
-        _keep_lines(self._steps, lambda line: (line["epoch"], line["step"]) <= last)
+        _keep_lines(self._metrics, ("epoch",), (state.epoch,))
+        _keep_lines(self._steps, ("epoch", "step"), (state.epoch + 1, state.step))
         return state
+
+    def _check_same(self, started: RunConfig, config: RunConfig) -> None:
+        """Name all settings that are others now; the number of epochs is looked at by itself."""
+        changed = [row for row in differences(started, config) if row[0] != "recipe.epochs"]
+        if not changed:
+            return
+        named = [
+            f"{name} is {to_json(before)} there and {to_json(now)} here"
+            for name, before, now in changed[:_MOST_NAMED]
+        ]
+        if len(changed) > _MOST_NAMED:
+            named.append(f"{len(changed) - _MOST_NAMED} more are others")
+        raise RunError(
+            f"{self.path} was started with other settings: {', '.join(named)}. Resume it "
+            "with those it was started with, or name another folder with --out."
+        )
+
+    def _check_epochs(
+        self, started: Recipe, recipe: Recipe, state: TrainingState, *, asked: bool
+    ) -> None:
+        """Look whether the run may have another length."""
+        before, now = started.epochs, recipe.epochs
+        if not asked:
+            raise RunError(
+                f"{self.path} was started with recipe.epochs {before}, and here it is {now}: "
+                f"resume it with --epochs {before}, or ask for another length with --epochs."
+            )
+        schedules = {"schedule": recipe.schedule, "bias_schedule": recipe.bias_schedule}
+        for name, schedule in schedules.items():
+            if schedule is not None and schedule.kind in _BY_LENGTH:
+                raise RunError(
+                    f"{self.path} was started with recipe.epochs {before}, and with {now} the "
+                    f"rates of its past would have been others: recipe.{name}.kind is "
+                    f"{schedule.kind}, which runs through its range in all epochs. Resume it with "
+                    f"--epochs {before}, or start another run."
+                )
+        begun = state.epoch + (state.step > 0)
+        if now < begun:
+            raise RunError(
+                f"{self.path} has begun its epoch {begun}: it can't end after {now}. Resume it "
+                f"with --epochs {begun} or more."
+            )
 
     def origin(self) -> dict[str, Any]:
         """The further facts with which the run was started."""
@@ -161,7 +217,7 @@ class RunFolder:
 
     def last_metrics(self) -> dict[str, Any]:
         """The last whole epoch's line, or nothing before the first."""
-        lines = _lines(self._metrics)
+        lines = read_lines(self._metrics)
         return lines[-1] if lines else {}
 
     def save_state(self, state: TrainingState, *, for_now: bool = False) -> Path:
@@ -172,7 +228,7 @@ class RunFolder:
         name = f"epoch-{state.epoch:04}-step-{state.step:06}.safetensors"
         path = self.path / "checkpoints" / name
         tensors = {name: tensor.cpu().contiguous() for name, tensor in state.tensors().items()}
-        write_tensors(path, tensors, {"state": json.dumps(state.facts())})
+        write_tensors(path, tensors, {"state": to_json(state.facts())})
         if for_now:
             self._for_now = path
             return path
@@ -272,22 +328,37 @@ def _facts_of(dataset: Dataset) -> dict[str, Any]:
 
 def _append(path: Path, figures: Mapping[str, Any]) -> None:
     with naming(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(figures) + "\n")
+        file.write(to_json(figures) + "\n")
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines: a killed run or a full disk may have cut the last one short."""
+def read_lines(path: Path, *, numbers: Sequence[str] = ("epoch",)) -> list[dict[str, Any]]:
+    """The whole lines of a .jsonl file; none where there is no such file.
+
+    A killed run or a full disk may have cut the last one short: it is passed over. Others that are
+    no JSON, or lack a whole number among `numbers`, are passed over with a sentence.
+    """
     found: list[dict[str, Any]] = []
-    if path.is_file():
-        for line in path.read_text("utf-8").splitlines():
-            with suppress(ValueError):
-                found.append(json.loads(line))
+    if not path.is_file():
+        return found
+    text = path.read_bytes().decode("utf-8", "replace").split("\n")
+    damaged = 0
+    for line in text:
+        with suppress(ValueError):
+            figures = json.loads(line)
+            if isinstance(figures, dict) and all(type(figures.get(n)) is int for n in numbers):
+                found.append(figures)
+                continue
+        damaged += bool(line) and line is not text[-1]
+    if damaged:
+        log(f"{path}: damaged lines are left out, {damaged} of {len(found) + damaged}.")
     return found
 
 
-def _keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
-    lines = [line for line in _lines(path) if wanted(line)]
-    write_text(path, "".join(f"{json.dumps(line)}\n" for line in lines))
+def _keep_lines(path: Path, numbers: Sequence[str], last: tuple[int, ...]) -> None:
+    """Keep the lines up to the one whose `numbers` are `last`."""
+    lines = read_lines(path, numbers=numbers)
+    kept = [line for line in lines if tuple(line[name] for name in numbers) <= last]
+    write_text(path, "".join(f"{to_json(line)}\n" for line in kept))
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -36,8 +36,8 @@ class Plateau:
 
     config: ScheduleConfig
     done_cuts: int = 0
-    best: float = float("inf")
-    """Lowest validation error so far."""
+    best: float | None = None
+    """Lowest validation error so far; infinite in old checkpoints before the first."""
     since_best: int = 0
     """Epochs since the last improvement or cut."""
     finished: bool = False
@@ -46,7 +46,7 @@ class Plateau:
         """Take note of the epoch that ended."""
         if self.config.kind != "plateau":
             return
-        if validation_error < self.best:
+        if self.best is None or validation_error < self.best:
             self.best, self.since_best = validation_error, 0
             return
         self.since_best += 1

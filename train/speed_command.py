@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from alexnet import options
 from alexnet.console import Command, print_table
+from alexnet.json_text import to_json
 from alexnet.machine import keep_memory, quiet_native_code, share_cores
 from train import fit_command
 from train.recipes import run_config
@@ -34,9 +34,7 @@ _NAMES = {"loader": "loader alone", "step": "step alone", "both": "both together
     help="How long to measure; three rounds are made at least.",
 )
 @options.settings
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write the result there, too."
-)
+@click.option("--json", "json_file", type=options.OutputFile(), help="Write the result there, too.")
 def speed(
     preset_name: str,
     recipe_name: str | None,
@@ -59,7 +57,7 @@ def speed(
 
     A run says the same of itself: `alexnet-train fit` logs each epoch's photos a second and the
     share of its time in which the step waited for photos. Several processes take part as in a run:
-    `torchrun --nproc-per-node K -m train speed ...`.
+    `torchrun --nproc-per-node K --no-python alexnet-train speed ...`.
     """
     share_cores()
     quiet_native_code()
@@ -82,7 +80,7 @@ def speed(
         if not mesh.first:
             return
     _print(found)
-    click.echo(json.dumps(found))
+    click.echo(to_json(found, ascii=True))
     if json_file is not None:
         write_json(json_file, found)
 

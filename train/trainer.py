@@ -83,6 +83,7 @@ class Trainer:
         self.stopping = False
         """Whether a process was asked to stop, as all of them have heard."""
         self.stop_asked = False
+        self.loader.stop_asked = lambda: self.stop_asked
         # A GPU is given the next step before the last one's loss is waited for.
         self.behind = 1 if device.type == "cuda" else 0
         """Steps whose losses may be on their way while the next one begins."""
@@ -116,6 +117,8 @@ class Trainer:
             self.sums.seconds += time.perf_counter() - last
             yield
             last = time.perf_counter()
+        if self.done < self.loader.steps:  # no photos come, and nobody waits for them
+            self.stopping = True
 
     def step(self, minibatch: Minibatch) -> None:
         """Train on a minibatch, wherever it comes from: the epoch does not move on.

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +13,8 @@ from torch import Tensor, nn
 
 from alexnet.checkpoint import Checkpoint
 from alexnet.config import Config, ConvConfig, InputConfig
-from alexnet.errors import AlexNetError
 from alexnet.fresh import MEAN_RGB, fresh_checkpoint
-from alexnet.labels import Label, labels_from_json
+from alexnet.labels import Label
 from alexnet.network import NONLINEARITIES, AlexNet
 from alexnet.views import Crops, views_of
 
@@ -55,22 +51,6 @@ def untrained(
         scale(network, crops)
     provenance = {**checkpoint.provenance, "scaled": scaled}
     return replace(checkpoint, weights=network.state_dict(), provenance=provenance)
-
-
-def read_labels(path: Path) -> tuple[Label, ...]:
-    """Classes from a JSON list, or from a data set's dataset.json.
-
-    Raises:
-        AlexNetError: the file is neither.
-    """
-    try:
-        data: Any = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise AlexNetError(f"{path} is not a JSON file in UTF-8: {error}.") from error
-    labels = labels_from_json(json.dumps(data.get("classes") if isinstance(data, dict) else data))
-    if not labels:
-        raise AlexNetError(f"{path} names no classes.")
-    return labels
 
 
 def made_up_photos(count: int, config: InputConfig, *, seed: int) -> NDArray[np.uint8]:

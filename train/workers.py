@@ -39,7 +39,10 @@ def store_all(
             yield items, store_batch(items, input)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy locks held by other threads
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+    try:
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+    except OSError as error:
+        raise no_locks(error, instead="use --workers 1") from error
     under_way: deque[tuple[Sequence[Item], Future[Batch]]] = deque()
     try:
         for items in batches:
@@ -55,6 +58,15 @@ def store_all(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def no_locks(error: OSError, *, instead: str) -> AlexNetError:
+    """What is said where a pool can't have its locks, which Linux keeps in /dev/shm."""
+    reason = error.strerror or error
+    return AlexNetError(
+        f"Worker processes can't be started ({reason}): /dev/shm, where their locks are kept, is "
+        f"full or missing. Give it more room, or {instead}."
+    )
 
 
 def _first(under_way: deque[tuple[Sequence[Item], Future[Batch]]]) -> Result:

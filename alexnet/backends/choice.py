@@ -10,6 +10,7 @@ from pathlib import Path
 
 from alexnet.backends.base import BackendError
 from alexnet.backends.metadata import read_metadata
+from alexnet.errors import install_command
 
 BACKENDS = {
     "torch": ".safetensors",
@@ -67,7 +68,7 @@ def _for_graph(path: Path, device: str) -> Choice:
     if target == "openvino":
         if find_spec("openvino") is None:
             raise BackendError(
-                f'{file}, which is not installed: run `pip install "alexnet[openvino]"`, or take '
+                f"{file}, which is not installed: run `{install_command('openvino')}`, or take "
                 "the backend onnxruntime, which is slower."
             )
         return Choice("openvino", f"Backend openvino: {file}.")

@@ -7,9 +7,11 @@ all the same. So a file of ours is what OpenVINO exports, with a checksum at its
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
+import logging
 import os
 import sys
 import zlib
@@ -31,11 +33,23 @@ _SUM = 4  # bytes of the checksum
 
 
 def cache_folder() -> Path | None:
-    """Where compiled models are kept; None where they are not to be."""
+    """Where compiled models are kept; None where they are not to be, or the user has no folder."""
     wanted = os.environ.get(VARIABLE, "").strip()
     if wanted == "off":
         return None
-    return (Path(wanted) if wanted else _platform_folder() / "alexnet") / "openvino"
+    try:
+        return (Path(wanted) if wanted else _platform_folder() / "alexnet") / "openvino"
+    except RuntimeError:  # no HOME, and a user id that no user has, as containers are run with
+        _say_no_home()
+        return None
+
+
+@functools.cache
+def _say_no_home() -> None:
+    logging.getLogger(__name__).warning(
+        "Compiled models are not kept: this user has no home folder; %s names a folder, or `off`.",
+        VARIABLE,
+    )
 
 
 class Compiled(NamedTuple):

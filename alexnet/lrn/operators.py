@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from alexnet.config import LRNConfig, PoolConfig
-from alexnet.errors import AlexNetError
+from alexnet.errors import AlexNetError, install_command
 from alexnet.geometry import pool_side
 from alexnet.lrn.launch import Launch, Shape, lrn_launch, pool_launch
 
@@ -105,7 +105,7 @@ def why_no_triton() -> str | None:
     try:
         triton = importlib.import_module("triton")
     except ImportError:
-        return 'Triton is not installed: run `pip install "alexnet[triton]"`.'
+        return f"Triton is not installed: run `{install_command('triton')}`."
     major, minor, *_ = triton.__version__.split(".")
     if (int(major), int(minor)) < (3, 6):
         return f"The kernels need Triton 3.6 or newer, and this is {triton.__version__}: update it."

@@ -86,7 +86,7 @@ function showModel(facts) {
   find("#model").textContent =
     `${name}, ${classes} classes, ${NAMES[views]}, on ${backend} (${device})`;
   find("#terms").textContent =
-    `JPEG, PNG, WebP, GIF, BMP or TIFF, up to ${sizeOf(limits.body_bytes)} each. ` +
+    `JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF, up to ${sizeOf(limits.body_bytes)} each. ` +
     "The service looks at them and keeps none.";
   find("#cards").dataset.fit = views === "dense" && input.fit === "crop" ? "whole" : input.fit;
   const list = find("#classes");

@@ -4,12 +4,14 @@ from alexnet.errors import MissingPackageError, optional_import
 
 
 def test_a_missing_package_names_the_extra_that_brings_it():
-    with pytest.raises(MissingPackageError, match=r"pip install \"alexnet\[plots\]\""):
+    with pytest.raises(MissingPackageError, match=r"`pip install -e '\.\[plots\]'`"):
         optional_import("no_such_package.part", extra="plots")
 
 
 def test_a_missing_package_of_the_plain_install_names_that():
-    with pytest.raises(MissingPackageError, match=r"no_such_package, .*`pip install alexnet`"):
+    with pytest.raises(
+        MissingPackageError, match=r"no_such_package, .*`pip install -e \.` in the root"
+    ):
         optional_import("no_such_package")
 
 

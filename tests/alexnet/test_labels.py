@@ -1,5 +1,8 @@
 """Classes: the ILSVRC-2012 list, its JSON form, and finding a class by what people type."""
 
+import codecs
+import json
+
 import pytest
 
 from alexnet.labels import (
@@ -9,6 +12,7 @@ from alexnet.labels import (
     ilsvrc2012,
     labels_from_json,
     labels_to_json,
+    read_labels,
 )
 from tests.photos import shared_data
 
@@ -109,3 +113,73 @@ def test_an_unknown_class_is_answered_with_similar_ones():
 def test_an_index_outside_of_the_list_is_no_class(wanted):
     with pytest.raises(LabelError, match="There is no class"):
         find_label(PETS, wanted)
+
+
+# Files of classes
+
+CATS = (Label("n02123045", "tabby, tabby cat"), Label("n02123597", "Siamese"))
+NAMES = (Label("tabby cat", "tabby cat"), Label("Käuzchen", "Käuzchen"))
+TABS = "n02123045\ttabby, tabby cat\nn02123597\tSiamese\n"
+ROWS = [{"wnid": label.wnid, "name": label.name} for label in CATS]
+FILES = {
+    "a name a line": ("tabby cat\nKäuzchen", NAMES),
+    "with empty lines and spaces at their ends": ("\n tabby cat \r\n\r\nKäuzchen\r\n\n", NAMES),
+    "an id, a tab and a name": (TABS, CATS),
+    "with an index": ("".join(f"{n}\t{row}\n" for n, row in enumerate(TABS.splitlines())), CATS),
+    "WordNet's ids": (TABS.replace("\t", " "), CATS),
+    "names in JSON": (json.dumps([label.name for label in NAMES]), NAMES),
+    "ids and names in JSON": (json.dumps(ROWS), CATS),
+    "dataset.json": (json.dumps({"classes": ROWS, "size": 64}), CATS),
+    "class_to_idx": (json.dumps({"Käuzchen": 1, "tabby cat": 0}), NAMES),
+    "idx_to_class": (json.dumps({"1": "Käuzchen", "0": "tabby cat"}), NAMES),
+    "Keras": (json.dumps({str(n): [c.wnid, c.name] for n, c in enumerate(CATS)}), CATS),
+}
+ENCODINGS = {
+    "UTF-8": str.encode,
+    "UTF-8 with a mark": lambda text: codecs.BOM_UTF8 + text.encode(),
+    "UTF-16": lambda text: text.encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS)
+@pytest.mark.parametrize(("text", "labels"), FILES.values(), ids=FILES)
+def test_classes_are_read_from_the_files_that_people_have(tmp_path, text, labels, encode):
+    (tmp_path / "classes").write_bytes(encode(text))
+    assert read_labels(tmp_path / "classes") == labels
+
+
+def test_the_order_is_that_of_the_indices_and_not_of_the_text(tmp_path):
+    """As text, 10 comes before 9."""
+    names = {f"class {n}": n for n in (10, 9, 1, 0, 2, 3, 8, 7, 6, 5, 4)}
+    for rows in (names, {str(n): name for name, n in names.items()}):
+        (tmp_path / "classes.json").write_text(json.dumps(rows))
+        found = [label.name for label in read_labels(tmp_path / "classes.json")]
+        assert found == [f"class {n}" for n in range(11)]
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "names no classes"),
+        (b"\n \n", "names no classes"),
+        (b"[]", "names no classes"),
+        (b"{", "is no list of classes"),
+        (b'"cat"', "is no list of classes: JSON of it is a list or an object"),
+        (b"[1]", "class 0 must be a name, or"),
+        (b'["cat", null]', "class 1 must be a name, or"),
+        (b'{"cat": 0, "dog": 2}', "the indices are not those from 0 to 1, each once"),
+        (b'{"cat": 0, "dog": 0}', "the indices are not those from 0 to 1, each once"),
+        (b'{"cat": 0, "dog": true}', "is no list of classes"),
+        (b"a\tb\nc", "different numbers of cells"),
+        (b"1\ta\tb\n2\tc\td", "the first of three cells must be the index"),
+        (b"cat\ndog\ncat", "names 'cat' twice, as the classes 0 and 2"),
+        (b"caf\xe9\ncat", "is no text in UTF-8: save it as such"),
+        (b"\x89PNG\r\n\x1a\n\x00\xff", "is no text in UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_list_of_classes_is_a_sentence_that_names_it(tmp_path, data, sentence):
+    (tmp_path / "classes").write_bytes(data)
+    with pytest.raises(LabelError) as caught:
+        read_labels(tmp_path / "classes")
+    assert str(caught.value).startswith(f"{tmp_path / 'classes'} ")
+    assert sentence in str(caught.value)

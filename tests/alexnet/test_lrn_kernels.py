@@ -126,7 +126,7 @@ def test_without_triton_a_sentence_says_how_to_get_it():
         "except ValueError as error: print(error)"
     )
     assert run_python("-c", code) == (
-        'Triton is not installed: run `pip install "alexnet[triton]"`.\n'
+        "Triton is not installed: run `pip install -e '.[triton]'`.\n"
     )
 
 

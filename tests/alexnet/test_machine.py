@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from alexnet import __version__
-from alexnet.machine import cores, cpu_quota, share_cores, versions
+from alexnet.machine import (
+    cores,
+    cpu_features,
+    cpu_instructions,
+    cpu_quota,
+    precision_note,
+    share_cores,
+    versions,
+)
 
 
 def test_versions_are_of_what_is_installed():
@@ -53,6 +61,70 @@ def test_a_container_s_quota_of_processor_time_is_read(tmp_path, groups, files, 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     assert cpu_quota(tmp_path / "own", tmp_path / "root") == quota
+
+
+# Flags as Linux lists them, shortened to what matters and some that do not.
+CPUS = {
+    "haswell": "fpu sse2 fma f16c avx avx2 bmi2",
+    "zen4": "fpu sse2 avx2 fma avx512f avx512bw avx512_bf16 avx512_vnni",
+    "cascade lake": "fpu sse2 avx2 avx512f avx512_vnni",
+    "sapphire rapids": "sse2 avx2 avx512f avx512_vnni avx_vnni avx512_bf16 avx512_fp16 amx_tile "
+    "amx_int8 amx_bf16",
+    "alder lake": "sse2 avx2 fma avx_vnni",
+    "cortex-a72": "fp asimd evtstrm aes crc32 cpuid",
+    "graviton 2": "fp asimd atomics fphp asimdhp asimddp",
+    "graviton 3": "fp asimd fphp asimdhp asimddp sve bf16 i8mm svebf16 svei8mm",
+}
+
+
+@pytest.mark.parametrize(
+    ("cpu", "fp32", "bf16", "int8"),
+    [
+        ("haswell", "AVX2", None, None),
+        ("zen4", "AVX-512", "AVX-512 BF16", "AVX-512 VNNI"),
+        ("cascade lake", "AVX-512", None, "AVX-512 VNNI"),
+        ("sapphire rapids", "AVX-512", "AMX bf16", "AMX int8"),
+        ("alder lake", "AVX2", None, "AVX-VNNI"),
+        ("cortex-a72", "NEON", None, None),
+        ("graviton 2", "NEON", None, "NEON's dot products"),
+        ("graviton 3", "NEON", "NEON's bf16", "NEON's i8mm"),
+    ],
+)
+def test_instructions_for_a_precision_are_read_from_what_linux_lists(
+    tmp_path, cpu, fp32, bf16, int8
+):
+    key = "Features" if "asimd" in CPUS[cpu] else "flags"
+    file = tmp_path / "cpuinfo"
+    file.write_text(f"processor\t: 0\nmodel name\t: {cpu}\n{key}\t\t: {CPUS[cpu]}\n\nbugs\t: x\n")
+    features = cpu_features(file)
+    assert features == set(CPUS[cpu].split())
+    found = [cpu_instructions(precision, features) for precision in ("fp32", "bf16", "int8")]
+    assert found == [fp32, bf16, int8]
+
+
+def test_macos_tells_the_same_by_other_names(tmp_path):
+    m2 = "hw.optional.neon: 1\nhw.optional.arm.FEAT_DotProd: 1\nhw.optional.arm.FEAT_BF16: 0\n"
+    features = cpu_features(tmp_path / "none", sysctl=m2 + "hw.optional.arm.FEAT_SME: 1\n")
+    assert features == {"asimd", "asimddp"}
+    intel = cpu_features(tmp_path / "none", sysctl="hw.optional.avx2_0: 1\n")
+    assert cpu_instructions("int8", intel) is None
+    assert cpu_instructions("fp32", intel) == "AVX2"
+
+
+def test_a_precision_without_instructions_is_told_in_a_sentence_and_any_other_is_not():
+    haswell, graviton = (set(CPUS[name].split()) for name in ("haswell", "graviton 3"))
+    assert "slower here than a float32 graph" in precision_note("bf16", haswell)
+    assert "hardly faster here" in precision_note("int8", haswell)
+    assert "in float32" in precision_note("fp16", set(CPUS["sapphire rapids"].split()))
+    assert precision_note("fp32", haswell) is None
+    assert {precision_note(name, graviton) for name in ("bf16", "fp16", "int8", "fp32")} == {None}
+
+
+def test_a_system_that_tells_no_instructions_gets_no_sentence(tmp_path, monkeypatch):
+    assert cpu_features(tmp_path / "none", sysctl="") is None
+    monkeypatch.setattr("alexnet.machine.cpu_features", lambda: None)
+    assert precision_note("bf16") is None
+    assert cpu_instructions("bf16") is None
 
 
 def test_without_control_groups_there_is_no_quota(tmp_path):

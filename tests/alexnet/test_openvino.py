@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -162,14 +163,16 @@ def test_every_caller_gets_its_own_answer(small, mode):
 
 
 @pytest.mark.parametrize("mode", ["latency", "throughput"])
-def test_photos_go_in_fours_and_then_one_by_one(small, mode):
+def test_photos_go_in_fours_and_then_one_by_one(small, mode, cache):
     folder, photos, expected = small
     photos, expected = np.tile(photos, (3, 1, 1, 1)), np.tile(expected, (3, 1))
     backend = opened(folder / "model.onnx", mode=mode)
-    assert list(backend._models) == {"latency": [1], "throughput": [4]}[mode]  # others, when needed
-    for count in (1, 2, 3, 4, 5, 9):
-        np.testing.assert_allclose(backend.run(photos[:count]), expected[:count], atol=1e-5)
-    assert sorted(backend._models) == [1, 4]
+    first, other = {"latency": (1, 4), "throughput": (4, 1)}[mode]
+    # What was compiled is in the cache, a file for each size: one at once, the other when needed.
+    for count, compiled in ((0, 1), (first, 1), (other, 2), (2, 2), (3, 2), (5, 2), (9, 2)):
+        if count:
+            np.testing.assert_allclose(backend.run(photos[:count]), expected[:count], atol=1e-5)
+        assert len(kept(cache)) == compiled, count
 
 
 def test_an_answer_stays_when_the_next_one_comes(folder, photos, expected):
@@ -358,6 +361,45 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch, variables, folde
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cache_folder() == (None if folder is None else Path(folder))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may run it as a user who does not exist")
+@pytest.mark.parametrize(
+    ("home", "line"),
+    [
+        ({}, "Compiled models are not kept: this user has no home folder; ALEXNET_CACHE names"),
+        ({"HOME": "/nonexistent"}, ""),
+        ({"HOME": "/proc"}, ""),
+        ({"ALEXNET_CACHE": "off"}, ""),
+    ],
+    ids=["no home", "a home that is not there", "a home to read only", "switched off"],
+)
+def test_it_runs_without_a_cache_where_the_user_has_no_home(small, home, line):
+    # All is imported first: whether this user may read the environment is not the question.
+    code = (
+        "import os, sys; from alexnet.backends import open_backend; import numpy as np\n"
+        "def run():\n"
+        "    backend = open_backend(sys.argv[1], backend='openvino')\n"
+        "    print(backend.run(np.zeros((1, 48, 48, 3), np.uint8)).shape)\n"
+        "wanted = os.environ.pop('ALEXNET_CACHE', None)\n"
+        "os.environ['ALEXNET_CACHE'] = 'off'; run(); del os.environ['ALEXNET_CACHE']\n"
+        "if wanted: os.environ['ALEXNET_CACHE'] = wanted\n"
+        "os.setgid(54321); os.setuid(54321); run(); run()"
+    )
+    with tempfile.TemporaryDirectory(prefix="alexnet-nobody-") as folder:
+        Path(folder).chmod(0o755)
+        model = shutil.copy(small[0] / "model.onnx", folder)
+        Path(model).chmod(0o644)
+        done = subprocess.run(
+            [sys.executable, "-c", code, model],
+            capture_output=True,
+            text=True,
+            env={"PATH": os.environ["PATH"], **home},
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("(1, ") == 3
+    assert len(done.stderr.splitlines()) == bool(line), done.stderr
+    assert done.stderr.startswith(line)
 
 
 # What is imported, and what is sent home

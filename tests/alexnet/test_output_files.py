@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import stat
 import tempfile
 import threading
@@ -153,6 +154,21 @@ def test_a_full_device_is_an_error_with_its_name():
         write_text("/dev/full", "x")
     assert caught.value.errno == errno.ENOSPC
     assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+
+
+def test_a_disk_that_fills_up_leaves_the_old_file_and_nothing_else(tmp_path):
+    # A limit on a file's size ends a write in its middle, as a full disk does.
+    (tmp_path / "x").write_text("old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write_text(tmp_path / "x", "x" * 1_000_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(tmp_path / "x")
+    assert (tmp_path / "x").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_through_a_link_its_target_is_written(tmp_path):

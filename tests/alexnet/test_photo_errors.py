@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, TiffImagePlugin
 
+from alexnet import decoder
 from alexnet.config import InputConfig
 from alexnet.errors import AlexNetError
 from alexnet.photo import (
@@ -21,7 +22,7 @@ from alexnet.photo import (
     UnsupportedFormatError,
     load_photo,
 )
-from alexnet.photo_error import NoNumbersError
+from alexnet.photo_error import InternalPhotoError, NoNumbersError
 from tests.photos import damaged, encode, every_kind, pattern, tiff
 
 SMALL = InputConfig(size=64, crop=56)
@@ -42,6 +43,7 @@ def test_errors_are_errors_for_people_with_codes_that_programs_can_rely_on():
         TooManyPixelsError: "too_many_pixels",
         MissingPhotoError: "missing_file",
         NoNumbersError: "no_numbers",
+        InternalPhotoError: "internal_error",
     }
     assert issubclass(PhotoError, AlexNetError)
 
@@ -102,8 +104,8 @@ def test_pictures_of_other_formats_are_named_and_refused(format):
 @pytest.mark.parametrize(
     ("head", "name"),
     [
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
-        (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1", "AVIF"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"gimp xcf v011\0", "XCF"),
         (b"\xff\x0a\xfa\x1f", "JPEG XL"),
         (b"%PDF-1.7\n", "PDF"),
         (b"8BPS\0\1", "Photoshop"),
@@ -219,6 +221,18 @@ def test_a_pil_image_whose_file_is_damaged_is_a_corrupt_photo():
     data = encode(pattern(), "JPEG")
     image = Image.open(io.BytesIO(data[: len(data) - 50]))
     assert refusal(image).code == "corrupt_photo"
+
+
+@pytest.mark.parametrize("fault", [AttributeError, TypeError, ValueError, IndexError])
+def test_a_defect_of_ours_is_not_blamed_on_the_photo(fault, monkeypatch):
+    def to_rgb(image):
+        raise fault("a defect")
+
+    monkeypatch.setattr(decoder, "to_rgb", to_rgb)
+    for source in (encode(pattern()), pattern()):
+        with pytest.raises(fault, match="a defect") as caught:
+            load_photo(source, SMALL)
+        assert not isinstance(caught.value, PhotoError)
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])

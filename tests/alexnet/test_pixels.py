@@ -1,16 +1,22 @@
 """Every pixel kind -> RGB of 8 bits: 16-bit grey, alpha, palettes, transparent colours."""
 
+import io
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from alexnet.config import InputConfig
+from alexnet.decoder import decode_photo
 from alexnet.photo import load_photo
 from tests.photos import (
+    SHARED,
     encode,
     every_kind,
     grey16,
     palette_with_hole,
+    pattern,
     plain,
     tiff,
 )
@@ -61,6 +67,54 @@ def test_alpha_is_laid_on_white():
     assert load_photo(encode(image), SMALL).pixels[0, 0].tolist() == [244, 224, 204]
     grey = Image.new("LA", (64, 64), (0, 102))
     assert load_photo(encode(grey), SMALL).pixels[0, 0].tolist() == [153, 153, 153]
+
+
+def bmp_with_alpha(rgba, *, header=124):
+    """A BMP of 32 bits a pixel with masks that name alpha, too: a header of version 4 or 5."""
+    height, width = rgba.shape[:2]
+    pixels = rgba[::-1, :, [2, 1, 0, 3]].tobytes()
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    start = 14 + header
+    head = struct.pack("<IiiHHIIiiII", header, width, height, 1, 32, 3, len(pixels), 0, 0, 0, 0)
+    return (
+        struct.pack("<2sIHHI", b"BM", start + len(pixels), 0, 0, start)
+        + (head + masks).ljust(header, b"\0")
+        + pixels
+    )
+
+
+@pytest.mark.parametrize("header", [56, 108, 124])
+def test_a_bmp_whose_alpha_is_0_everywhere_is_opaque(header):
+    rgba = np.dstack([np.asarray(pattern(64, 64)), np.zeros((64, 64), np.uint8)])
+    data = bmp_with_alpha(rgba, header=header)
+    np.testing.assert_array_equal(load_photo(data, SMALL).pixels, rgba[..., :3])
+    with Image.open(io.BytesIO(data)) as image:
+        np.testing.assert_array_equal(load_photo(image, SMALL).pixels, rgba[..., :3])
+
+
+def test_any_other_alpha_of_a_bmp_is_laid_on_white():
+    rgba = np.zeros((64, 64, 4), np.uint8)
+    rgba[0, 0, 3] = 255
+    pixels = load_photo(bmp_with_alpha(rgba), SMALL).pixels
+    assert (pixels[0, 0] == 0).all()
+    assert (pixels[1:] == 255).all()
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
+def test_a_picture_that_is_transparent_everywhere_is_white_in_other_formats(format):
+    data = encode(Image.new("RGBA", (64, 64), (200, 100, 0, 0)), format)
+    assert (load_photo(data, SMALL).pixels == 255).all()
+
+
+@pytest.mark.shared
+def test_the_bmp_of_a_bug_report():
+    path = SHARED / "cases" / "v5-alpha0.bmp"
+    if not path.exists():
+        pytest.skip("needs ../shared/cases")
+    data = path.read_bytes()
+    start, width, height = (int.from_bytes(data[at : at + 4], "little") for at in (10, 18, 22))
+    stored = np.frombuffer(data, np.uint8, 4 * width * height, start).reshape(height, width, 4)
+    np.testing.assert_array_equal(decode_photo(path).image, stored[::-1, :, 2::-1])
 
 
 @pytest.mark.parametrize("mode", ["RGBa", "La", "PA"])

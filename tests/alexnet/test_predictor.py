@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet import photo
+from alexnet import decoder, photo
 from alexnet.backends import Backend, open_backend
 from alexnet.backends.base import ArtifactInfo
 from alexnet.config import preset
@@ -141,6 +141,33 @@ def test_one_bad_photo_among_many_is_one_error_in_its_place():
     assert (bad.probabilities, bad.features, bad.width, bad.height) == (None, None, None, None)
     assert (bad.format, bad.frames) == (None, None)
     assert red_shares(answers) == good[:13] + good[14:]
+
+
+def test_a_defect_of_ours_is_one_photos_error_and_is_logged_with_its_traceback(monkeypatch, caplog):
+    photos = numbered(9)
+    good = red_shares(Predictor(MeanColour()).predict(photos))
+    to_rgb = decoder.to_rgb
+
+    def fails_on_grey(image):
+        return image.no_such_thing if image.mode == "L" else to_rgb(image)
+
+    monkeypatch.setattr(decoder, "to_rgb", fails_on_grey)
+    photos[4] = encode(pattern().convert("L"))
+    answers = list(Predictor(MeanColour()).predict(photos))
+    error = answers.pop(4).error
+    assert error.code == "internal_error"
+    assert "defect of alexnet" in str(error)
+    assert "damaged" not in str(error)
+    assert red_shares(answers) == good[:4] + good[5:]
+    (record,) = caplog.records
+    assert "no_such_thing" in caplog.text
+    assert "fails_on_grey" in caplog.text  # of the traceback
+    assert record.levelname == "ERROR"
+
+
+def test_what_is_no_photo_at_all_is_a_mistake_of_the_program():
+    with pytest.raises(TypeError):
+        Predictor(MeanColour()).predict_one(5)
 
 
 def test_a_batch_of_bad_photos_only_is_not_run():

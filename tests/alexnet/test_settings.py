@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 
 from alexnet.config import PRESETS, Config, LRNConfig, preset
-from alexnet.settings import SettingsError, from_dict, to_dict, with_settings
+from alexnet.settings import SettingsError, differences, from_dict, to_dict, with_settings
 from train.recipe import RunConfig
 from train.recipes import recipe
 
@@ -130,3 +130,30 @@ def test_null_is_a_value_only_where_it_may_be():
     assert from_dict(Point, {"x": 1, "side": None}) == Point(1)
     with pytest.raises(SettingsError, match="x must be of type int"):
         from_dict(Point, {"x": None})
+
+
+def test_differences_are_named_as_settings_and_set_one_config_to_the_other():
+    before = preset("paper")
+    settings = ["network.convs.0.maps=64", "network.dropout.rate=0.25", "input.size=300"]
+    now = with_settings(before, settings)
+    assert differences(before, now) == [
+        ("input.size", 256, 300),
+        ("network.convs.0.maps", 96, 64),
+        ("network.dropout.rate", 0.5, 0.25),
+    ]
+    assert differences(before, before) == []
+    back = [f"{name}={json.dumps(old)}" for name, old, _ in differences(before, now)]
+    assert with_settings(now, back) == before
+
+
+def test_sections_and_lists_that_do_not_match_differ_as_a_whole():
+    run = RunConfig(
+        preset="mini",
+        input=preset("mini").input,
+        network=preset("mini").network,
+        recipe=recipe("mini"),
+    )
+    now = with_settings(run, ["recipe.schedule.cut_at=[3]", 'recipe.layers=[{"layers": "fc8"}]'])
+    (cuts, layers) = differences(run, now)
+    assert cuts == ("recipe.schedule.cut_at", [58, 68], [3])
+    assert layers[:2] == ("recipe.layers", [])

@@ -266,12 +266,12 @@ def test_a_foreign_engine_gives_the_library_s_first_reason(write, machine):
 def test_a_missing_library_is_a_sentence(write, monkeypatch):
     for flavour, module in (("tensorrt", "tensorrt"), ("rtx", "tensorrt_rtx")):
         monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(AlexNetError, match=r"pip install \"alexnet\[tensorrt"):
+        with pytest.raises(AlexNetError, match=r"pip install -e '\.\[tensorrt"):
             open_backend(write(flavour=flavour))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_gpu_is_a_sentence(write):
-    rtx = pytest.importorskip("tensorrt_rtx", reason='needs pip install "alexnet[tensorrt-rtx]"')
+    rtx = pytest.importorskip("tensorrt_rtx", reason="needs pip install -e '.[tensorrt-rtx]'")
     with pytest.raises(BackendError, match=r"finds 0 CUDA devices.*needs an NVIDIA GPU"):
         open_backend(write(flavour="rtx", tensorrt=rtx.__version__))

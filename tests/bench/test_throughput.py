@@ -59,7 +59,7 @@ def test_every_photo_of_a_folder_is_in_a_pass(tmp_path, model_path):
     assert "3.jpg and 6 more" in out
 
 
-def test_another_scenario_is_another_command():
-    code, _, error = run_here("throughput", "--scenario", "single-stream")
+def test_the_scenario_offline_is_this_command():
+    code, _, error = run_here("latency", "--scenario", "offline")
     assert code == 2
-    assert "the scenario single-stream is `alexnet-bench latency`." in error
+    assert "the scenario offline is `alexnet-bench throughput`." in error

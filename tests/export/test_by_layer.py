@@ -65,8 +65,11 @@ def run_otherwise(model, name, operator):
 # Presets, whose layers are told twice
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "mini"])
-@pytest.mark.parametrize("views", ["ten", "centre"])
+# Ten views of paper's geometry, one of every other's.
+@pytest.mark.parametrize(
+    ("name", "views"),
+    [("paper", "ten"), *((name, "centre") for name in PRESETS if name not in ("paper", "mini"))],
+)
 def test_the_layers_of_a_preset_end_in_its_answer_and_agree_with_its_graph(tmp_path, name, views):
     checkpoint = untrained(small(name), seed=0, scaled=True)
     photos = real_pixels(checkpoint.config, 1)

@@ -1,21 +1,17 @@
 """The command alexnet-export, as people run it."""
 
-import subprocess
-import sys
-
 import pytest
 
 from alexnet import __version__
 from alexnet.backends import open_backend
 from alexnet.checkpoint import save_checkpoint
 from alexnet.config import mini
+from tests.commands import here
 from train.untrained import untrained
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "export", *map(str, arguments)], capture_output=True, text=True
-    )
+    return here("export.cli", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The exported graph of every preset: whole, short, and the same function as PyTorch's."""
 
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from alexnet.errors import AlexNetError
 from alexnet.geometry import layers
 from alexnet.photo import load_photo
 from export.graph import onnx_model, write_onnx
-from tests.models import real_pixels, tiny
+from tests.models import real_pixels, small, tiny
 from tests.photos import imagenet_samples
 from train.untrained import untrained
 
@@ -29,7 +30,7 @@ STANDARD = {
 
 
 class Exported:
-    """A preset's network at full size, and its graphs: ten views with features, and the centre."""
+    """A preset's network, and its graphs: ten views with features, and the centre."""
 
     def __init__(self, checkpoint, folder):
         self.checkpoint, self.folder = checkpoint, folder
@@ -49,15 +50,24 @@ class Exported:
         return self.opened[views]
 
 
-# One preset at a time: the full-size ones have three files of 244 MB each.
-@pytest.fixture(scope="module", params=PRESETS)
-def exported(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    exported = Exported(untrained(preset(request.param), seed=0, scaled=True), folder)
+@contextmanager
+def files_of(config, tmp_path_factory):
+    """A network's files. One at a time: the full-size ones have three of 244 MB each."""
+    folder = tmp_path_factory.mktemp(config.preset)
+    exported = Exported(untrained(config, seed=0, scaled=True), folder)
     yield exported
     for backend in [backend for pair in exported.opened.values() for backend in pair]:
         backend.close()
     shutil.rmtree(folder)
+
+
+# paper at full size; tests/slow has the others so.
+@pytest.fixture(scope="module", params=PRESETS)
+def exported(request, tmp_path_factory):
+    name = request.param
+    config = preset(name) if name in ("paper", "mini") else small(name)
+    with files_of(config, tmp_path_factory) as exported:
+        yield exported
 
 
 # The answers

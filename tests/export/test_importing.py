@@ -1,6 +1,8 @@
 """alexnet-export import: other programs' networks answer as there; misfits are a sentence."""
 
+import argparse
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -410,7 +412,7 @@ def test_a_state_dict_that_does_not_fit_is_named_where_it_differs(tmp_path, zipp
     torch.save(state, source, _use_new_zipfile_serialization=zipped)
     refused(source, "'features.3.weight' has the shape (256, 48, 5, 5)", "(192, 64, 5, 5)")
     torch.save({"epoch": 3, "state_dict": state}, source)
-    refused(source, "no state dict")
+    refused(source, "'features.3.weight' has the shape (256, 48, 5, 5)", "(192, 64, 5, 5)")
     source.write_bytes(source.read_bytes()[:-500])
     refused(source, "m.pth")
 
@@ -419,6 +421,160 @@ def test_a_tensor_too_many_is_named(tmp_path):
     state = torch.nn.ModuleDict(dict(torchvisions())).state_dict()
     torch.save(state | {"aux.weight": torch.zeros(1)}, tmp_path / "m.pth")
     refused(tmp_path / "m.pth", "holds 'aux.weight'")
+
+
+# What training programs save
+
+
+OURS = {
+    "features.0": "conv1", "features.3": "conv2", "features.6": "conv3", "features.8": "conv4",
+    "features.10": "conv5", "classifier.1": "fc6", "classifier.4": "fc7", "classifier.6": "fc8",
+}  # fmt: skip
+WIDE = {
+    "features.0": (64, 3, 11, 11), "features.3": (192, 64, 5, 5), "features.6": (384, 192, 3, 3),
+    "features.8": (256, 384, 3, 3), "features.10": (256, 256, 3, 3),
+    "classifier.1": (4096, 9216), "classifier.4": (4096, 4096), "classifier.6": (10, 4096),
+}  # fmt: skip
+
+
+def fine_tuned(*, start=1.0, dtype=torch.float32, **shapes):
+    """A state dict of ten classes; every tensor has a value of its own, and takes no room."""
+    state = {}
+    for name, shape in (WIDE | shapes).items():
+        for part, size in (("weight", shape), ("bias", shape[:1])):
+            value = torch.tensor(start + len(state), dtype=dtype)
+            state[f"{name}.{part}"] = value.expand(size)
+    return state
+
+
+def renamed(state, change):
+    return {change(name): tensor for name, tensor in state.items()}
+
+
+def assert_values(checkpoint, *, start=1.0):
+    """Each tensor has come to its own layer."""
+    assert checkpoint.config.network.classes == 10
+    found = {name: w.flatten()[0].item() for name, w in checkpoint.weights.items()}
+    names = [f"{OURS[name]}.{part}" for name in WIDE for part in ("weight", "bias")]
+    assert found == {name: start + place for place, name in enumerate(names)}
+
+
+PREFIXES = {
+    "bare": lambda name: name,
+    "DataParallel": lambda name: f"module.{name}",
+    "of the features alone": lambda name: name.replace("features.", "features.module."),
+    "compiled": lambda name: f"_orig_mod.{name}",
+    "compiled, then distributed": lambda name: f"module._orig_mod.{name}",
+    "Lightning": lambda name: f"model.{name}",
+    "a class around it": lambda name: f"module.backbone.net.{name}",
+}
+
+
+@pytest.mark.parametrize("change", PREFIXES.values(), ids=PREFIXES)
+def test_names_that_a_wrapper_has_changed_are_understood(tmp_path, change):
+    torch.save(renamed(fine_tuned(), change), tmp_path / "m.pth")
+    assert_values(import_model(tmp_path / "m.pth"))
+
+
+FILES = {
+    "m.pth.tar": lambda state: {
+        "epoch": 3,
+        "arch": "alexnet",
+        "state_dict": renamed(state, PREFIXES["of the features alone"]),
+        "best_acc1": torch.tensor(56.5),
+        "optimizer": {"state": {0: {"momentum_buffer": torch.zeros(2, 3)}}, "param_groups": [{}]},
+    },
+    "m.pt": lambda state: {"model": state, "lr_scheduler": {"last_epoch": 3}},
+    "m.ckpt": lambda state: {"state_dict": renamed(state, PREFIXES["Lightning"]), "callbacks": {}},
+    "m.bin": lambda state: {"model_state": state, "best": np.float64(0.4), "n": np.int64(3)},
+    "m.pth": lambda state: {"network": state, "args": argparse.Namespace(lr=0.1, arch="alexnet")},
+    "deep.pth": lambda state: {"checkpoint": {"model_state_dict": state, "epoch": 4}},
+    "half.pth": lambda state: {name: tensor.half() for name, tensor in state.items()},
+    "LOUD.PTH": lambda state: state,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_state_dict_is_found_in_what_is_saved_around_it(tmp_path, name):
+    torch.save(FILES[name](fine_tuned()), tmp_path / name)
+    assert_values(import_model(tmp_path / name))
+
+
+@pytest.fixture
+def averaged(tmp_path):
+    """A network and an average of it, as torchvision's own recipe saves them."""
+    ema = {"n_averaged": torch.tensor(7)}
+    ema |= renamed(fine_tuned(start=101.0), PREFIXES["DataParallel"])
+    torch.save({"model": fine_tuned(), "model_ema": ema, "epoch": 3}, tmp_path / "m.pth")
+    return tmp_path / "m.pth"
+
+
+def test_of_several_networks_in_a_file_one_must_be_chosen(averaged):
+    refused(averaged, "weights of 2 networks, model, model_ema: choose one with --entry")
+    assert_values(import_model(averaged, entry="model"))
+    assert_values(import_model(averaged, entry="model_ema"), start=101.0)
+    refused(averaged, "no entry 'ema'", "there is model, model_ema", options=("--entry", "ema"))
+
+
+def test_an_entry_is_only_asked_of_files_that_have_some(tmp_path):
+    (tmp_path / "m.onnx").touch()
+    refused(tmp_path / "m.onnx", "--entry is for files of PyTorch", options=("--entry", "model"))
+
+
+def test_two_tensors_for_one_layer_are_named(tmp_path):
+    both = fine_tuned() | renamed(fine_tuned(), PREFIXES["DataParallel"])
+    torch.save(both, tmp_path / "m.pth")
+    refused(tmp_path / "m.pth", "both 'features.0.weight' and 'module.features.0.weight'")
+    two = renamed(fine_tuned(), "student.{}".format) | renamed(fine_tuned(), "teacher.{}".format)
+    torch.save(two, tmp_path / "m.pth")
+    refused(tmp_path / "m.pth", "student.features.0.weight and teacher.features.0.weight")
+
+
+def test_a_whole_module_is_refused_with_what_to_do(tmp_path):
+    torch.save(nn.Conv2d(3, 4, 5), tmp_path / "m.pth")
+    refused(tmp_path / "m.pth", "holds code, which is never run; save the network's state_dict()")
+    with warnings.catch_warnings(action="ignore"):  # that it goes out of use
+        torch.jit.script(nn.ReLU()).save(tmp_path / "m.pt")
+    refused(tmp_path / "m.pt", "TorchScript archive", "save the network's state_dict()")
+
+
+@pytest.mark.parametrize("saved", [[1, 2], {"epoch": 3}, torch.zeros(2), {}, {"x": {1: None}}])
+def test_a_file_without_a_network_is_a_sentence(tmp_path, saved):
+    torch.save(saved, tmp_path / "m.pth")
+    refused(tmp_path / "m.pth", "save the network's state_dict()")
+
+
+# Names of the classes
+
+TEN = [f"breed {number}" for number in range(10)]
+
+
+def test_classes_of_a_fine_tuned_network_are_named_by_a_file(tmp_path):
+    torch.save(fine_tuned(), tmp_path / "m.pth")
+    unnamed = import_model(tmp_path / "m.pth").labels
+    assert [label.name for label in unnamed] == [f"class {number}" for number in range(10)]
+    (tmp_path / "classes.txt").write_text("\n".join(TEN))
+    done = run(
+        tmp_path / "m.pth",
+        "-o",
+        tmp_path / "out.safetensors",
+        "--classes",
+        tmp_path / "classes.txt",
+    )
+    assert done.exit_code == 0, done.output
+    assert "10 classes" in done.stderr
+    labels = load_checkpoint(tmp_path / "out.safetensors").labels
+    assert [label.name for label in labels] == TEN
+
+
+@pytest.mark.parametrize("count", [9, 11])
+def test_a_file_of_too_few_or_too_many_classes_is_refused_with_both_numbers(tmp_path, count):
+    torch.save(fine_tuned(), tmp_path / "m.pth")
+    classes = tmp_path / "classes.txt"
+    classes.write_text("\n".join(f"breed {number}" for number in range(count)))
+    sentence = f"names {count} classes, and the network has 10 outputs"
+    refused(tmp_path / "m.pth", sentence, options=("--classes", classes))
+    refused(tmp_path / "m.pth", "No such file", options=("--classes", tmp_path / "none.txt"))
 
 
 class Code:
@@ -477,7 +633,7 @@ def test_whatever_is_damaged_ends_in_a_sentence(tmp_path):
 def test_files_that_no_reader_is_for_are_a_sentence(tmp_path):
     refused(tmp_path / "nothing.onnx", "There is no file")
     (tmp_path / "m.h5").touch()
-    refused(tmp_path / "m.h5", ".caffemodel, .onnx, .pth")
+    refused(tmp_path / "m.h5", ".caffemodel, .onnx, .pth, .pt, .tar, .ckpt, .bin")
 
 
 def test_the_output_is_a_checkpoint_by_name(tmp_path):

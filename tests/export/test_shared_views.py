@@ -168,23 +168,30 @@ def agree(run, name):
     assert np.abs(run(photos[1:2]) - answers[1:2]).max() <= 1e-5
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form != "portable"])  # in test_graph
-@pytest.mark.parametrize("name", PRESETS)
-def test_onnx_runtime_and_pytorch_agree_whatever_the_form(name, form):
-    model = onnx_model(scaled(name)[0], choices=FORMS[form])
+def onnx_runtime(model):
     session = onnxruntime.InferenceSession(model.SerializeToString())
-    agree(lambda photos: session.run(None, {"photos": photos})[0], name)
+    return lambda photos: session.run(None, {"photos": photos})[0]
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", PRESETS)
-def test_openvino_and_pytorch_agree_whatever_the_form(name, form):
-    openvino = pytest.importorskip("openvino", reason="needs openvino")
-    model = onnx_model(scaled(name)[0], choices=FORMS[form])
-    core = openvino.Core()
+def openvino(model):
+    package = pytest.importorskip("openvino", reason="needs openvino")
+    core = package.Core()
     read = core.read_model(model.SerializeToString(), b"")
     compiled = core.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    agree(lambda photos: compiled(photos)[0], name)
+    return lambda photos: compiled(photos)[0]
+
+
+# Every pair of preset and form, of preset and runtime, and of form and runtime.
+PAIRS = [
+    (name, form, (onnx_runtime, openvino)[(row + column) % 2])
+    for row, name in enumerate(PRESETS)
+    for column, form in enumerate(FORMS)
+]
+
+
+@pytest.mark.parametrize(("name", "form", "runtime"), PAIRS)
+def test_a_runtime_and_pytorch_agree_whatever_the_form(name, form, runtime):
+    agree(runtime(onnx_model(scaled(name)[0], choices=FORMS[form])), name)
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ RTX = EngineOptions(flavour="rtx", batch=(1, 2, 4))
 @pytest.fixture(scope="module")
 def rtx():
     """The library; tests that build skip without it."""
-    return pytest.importorskip("tensorrt_rtx", reason='needs pip install "alexnet[tensorrt-rtx]"')
+    return pytest.importorskip("tensorrt_rtx", reason="needs pip install -e '.[tensorrt-rtx]'")
 
 
 @pytest.fixture(scope="module")
@@ -199,9 +199,9 @@ def test_a_missing_library_is_a_sentence(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     done = run(model, "-o", tmp_path / "m.engine")
     assert done.exit_code == 1
-    assert 'pip install "alexnet[tensorrt]"' in done.stderr
+    assert "pip install -e '.[tensorrt]'" in done.stderr
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    with pytest.raises(MissingPackageError, match=r"alexnet\[tensorrt-rtx\]"):
+    with pytest.raises(MissingPackageError, match=r"\.\[tensorrt-rtx\]"):
         build_engine(onnx_model(untrained(mini(), seed=0)), RTX)
 
 

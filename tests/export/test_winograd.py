@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import onnx
@@ -204,23 +205,23 @@ def same_graph(checkpoint, **options):
 # Whole networks in the runtimes
 
 
-@pytest.fixture(scope="module", params=[*PRESETS, "tanh"])
-def whole(request):
-    """A narrow network of a preset's geometry; photos; and PyTorch's answers to them."""
-    config = with_tanh(small("paper")) if request.param == "tanh" else small(request.param)
+# Every network once, and every pair of form and runtime. Other pairs are in test_shared_views.
+NETWORKS = (*PRESETS, "tanh")
+ROWS = [
+    (name, tuple(FORMS)[row % len(FORMS)], ("onnxruntime", "openvino")[row // len(FORMS) % 2])
+    for row, name in enumerate(NETWORKS)
+]
+
+
+@pytest.mark.parametrize(("name", "form", "runtime"), ROWS)
+def test_runtimes_and_pytorch_agree(name, form, runtime, tmp_path):
+    pytest.importorskip(runtime, reason=f"{runtime} is not installed")
+    config = with_tanh(small("paper")) if name == "tanh" else small(name)
     checkpoint = untrained(config, seed=0, scaled=True)
     photos = real_pixels(config, 3)
     with torch.inference_mode():
         answers = checkpoint.classifier("ten")(torch.from_numpy(photos)).numpy()
     assert answers.max(axis=1).mean() > 3 / answers.shape[1]
-    return checkpoint, photos, answers
-
-
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-@pytest.mark.parametrize("form", FORMS)
-def test_runtimes_and_pytorch_agree(whole, form, runtime, tmp_path):
-    pytest.importorskip(runtime, reason=f"{runtime} is not installed")
-    checkpoint, photos, answers = whole
     model = write_onnx(checkpoint, tmp_path / "m.onnx", choices=FORMS[form])
     # Of so narrow a `mini` the views share conv3, too, and it stays one node.
     assert any(node.name.endswith("_product_33") for node in model.graph.node)
@@ -228,6 +229,10 @@ def test_runtimes_and_pytorch_agree(whole, form, runtime, tmp_path):
     assert np.abs(backend.run(photos) - answers).max() <= 1e-5
     assert np.abs(backend.run(photos[1:2]) - answers[1:2]).max() <= 1e-5
     backend.close()
+
+
+def test_every_form_is_run_in_both_runtimes():
+    assert {row[1:] for row in ROWS} == set(product(FORMS, ("onnxruntime", "openvino")))
 
 
 def test_conv6_has_no_pooling_and_its_maps_lie_side_by_side_again():

@@ -18,6 +18,27 @@ def grey(number):
     return encode(plain((number, number, number), side=64))
 
 
+class Heard:
+    """An observer that keeps what it is told."""
+
+    def __init__(self):
+        self.batches, self.queues, self.times = [], [], []
+
+    @property
+    def decoded(self):
+        """How many photos have left the decoders."""
+        return [stage for stage, _ in self.times].count("decode")
+
+    def queue(self, photos):
+        self.queues.append(photos)
+
+    def batch(self, photos):
+        self.batches.append(photos)
+
+    def spent(self, stage, seconds):
+        self.times.append((stage, seconds))
+
+
 class Backend:
     """Finds class n in a photo of the grey n, surely; n + 1 is the second, and so on.
 
@@ -36,6 +57,8 @@ class Backend:
         self.gate = threading.Event()
         self.gate.set()
         self.closed = False
+        self.heard = Heard()
+        """The observer of whatever runs it."""
         self.info = ArtifactInfo(
             path=Path("model.safetensors"),
             sha256="0" * 64,

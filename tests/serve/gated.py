@@ -27,17 +27,22 @@ class Gated:
     @property
     def waiting(self):
         """Photos in the queue."""
-        return self.application.life.batcher._line.waiting
+        return self.application.life.batcher.waiting
 
     @property
     def held(self):
         """Bytes of bodies that are held."""
-        return self.application._memory.used
+        return self.application.memory.used
 
     @property
     def requests(self):
         """Requests that are read or answered."""
-        return self.application._requests
+        return self.application.requests
+
+    @property
+    def decoded(self):
+        """How many photos have left the decoders, since it was started."""
+        return self.backend.heard.decoded
 
     def block(self):
         """Keep the backend busy with one photo, the first of its batches."""
@@ -93,7 +98,7 @@ def gated(monkeypatch, **settings):
     monkeypatch.setattr("serve.model.open_backend", lambda *_, **__: backend)
     for name, value in settings.items():
         monkeypatch.setenv(f"ALEXNET_{name.upper()}", str(value))
-    application, port = Application(), free_port()
+    application, port = Application(observer=backend.heard), free_port()
     asgi = HeadersMiddleware(ProblemMiddleware(application.asgi))
     config = uvicorn.Config(asgi, port=port, log_config=None, http="h11", ws="none")
     server = uvicorn.Server(config)

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import io
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -164,6 +165,20 @@ def image_part(content, *, filename="a.jpg", type="image/jpeg"):
     """One part of `form`."""
     disposition = f'Content-Disposition: form-data; name="image"; filename="{filename}"'
     return f"{disposition}\r\nContent-Type: {type}".encode(), content
+
+
+def damaged_forms(body, *, count):
+    """Copies of a form with pieces cut out and put in; always the same ones."""
+    chance = random.Random(6)
+    for _ in range(count):
+        damaged = bytearray(body)
+        for _ in range(chance.choice((1, 3, 10))):
+            at = chance.randrange(len(damaged))
+            if chance.random() < 0.5:
+                damaged[at : at + chance.choice((1, 4, 50))] = b""
+            else:
+                damaged[at:at] = chance.choice((b"\r\n", b"--frontier", b"\0", b'"', b";"))
+        yield bytes(damaged)
 
 
 def problem(response):

@@ -6,6 +6,7 @@ import json
 import httpx
 import pytest
 
+from alexnet.container import FORMATS
 from alexnet.machine import cores
 from serve.settings import Settings, shown
 from tests.photos import bomb, encode, pattern, sklearn_photos
@@ -134,11 +135,11 @@ def test_the_model_is_described(service, predictor, model_path):
     assert {"python", "bentoml", "pillow", "torch"} <= set(model["versions"])
     assert model["limits"] == {
         "body_bytes": 20_000_000,
-        "pixels": 50_000_000,
+        "pixels": 64_000_000,
         "photos": 32,
         "requests": 1024,
         "seconds": 50.0,
-        "formats": ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"],
+        "formats": list(FORMATS),
         "upload_bytes": 400_000_000,
         "upload_seconds": 10.0,
         "queue_photos": 256,
@@ -159,6 +160,31 @@ def test_the_classes_are_listed_in_the_order_of_their_index(service, predictor):
 def test_the_root_says_what_there_is(service):
     answer = httpx.get(service.url + "/").json()
     assert "/v1/classify" in answer["classify"]
+
+
+@pytest.mark.parametrize(
+    ("host", "forwarded", "address"),
+    [
+        (None, None, "http://127.0.0.1:{port}"),
+        ("photos.example", None, "http://photos.example"),
+        ("localhost:8080", None, "http://localhost:8080"),
+        ("[::1]:3000", None, "http://[::1]:3000"),
+        ("photos.example", "https", "https://photos.example"),  # a proxy of this machine says so
+        ("'; rm -rf '/", None, "http://127.0.0.1:{port}"),
+    ],
+)
+def test_the_example_at_the_root_asks_where_the_root_was_asked(service, host, forwarded, address):
+    headers = {} if host is None else {"Host": host}
+    if forwarded is not None:
+        headers["X-Forwarded-Proto"] = forwarded
+    example = httpx.get(service.url + "/", headers=headers).json()["example"]
+    url = address.format(port=service.port) + "/v1/classify"
+    assert example == f"curl -F image=@photo.jpg {url}"
+
+
+def test_a_client_that_names_no_host_is_told_the_address_that_it_reached(service):
+    _, _, body = service.exchange(b"GET / HTTP/1.0\r\n\r\n")
+    assert json.loads(body)["example"].endswith(f" http://127.0.0.1:{service.port}/v1/classify")
 
 
 def test_bentomls_own_routes_are_there(service):

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from alexnet import decoder
+from alexnet.predictor import Predictor
 from serve.batcher import Batcher
 from serve.pace import Pace
 from serve.problems import Problem
@@ -17,14 +18,15 @@ from tests.serve.backends import Backend, grey
 
 
 @asynccontextmanager
-async def batching(backend, observer=None, **settings):
+async def batching(backend, **settings):
     """A batcher, whose backend is set free at the end."""
-    batcher = Batcher(backend, Settings(**settings), observer=observer)
+    batcher = Batcher(backend, Settings(**settings), observer=backend.heard)
     try:
         yield batcher
     finally:
         backend.gate.set()
-        await asyncio.to_thread(batcher.close)
+        left = await asyncio.to_thread(batcher.close, deadline=time.monotonic() + 30)
+        assert left == []
 
 
 async def ask(batcher, *numbers, top_k=1, seconds=30.0):
@@ -46,9 +48,9 @@ async def busy(batcher, backend):
     return task
 
 
-async def decoded(batcher, count):
-    """Wait until so many photos are ready to be run."""
-    while len(batcher._line._decoded) < count:
+async def decoded(backend, count):
+    """Wait until so many photos have left the decoders since `busy`."""
+    while backend.heard.decoded < 1 + count:
         await asyncio.sleep(0.001)
 
 
@@ -77,7 +79,7 @@ def test_what_queues_while_the_backend_is_busy_runs_together_up_to_the_batch_siz
         async with batching(backend, batch=4) as batcher:
             first = await busy(batcher, backend)
             others = [asyncio.create_task(ask(batcher, number)) for number in range(5)]
-            await decoded(batcher, 5)
+            await decoded(backend, 5)
             backend.gate.set()
             await asyncio.gather(first, *others)
 
@@ -97,7 +99,7 @@ def test_each_request_of_a_batch_gets_as_many_classes_as_it_wants():
         async with batching(backend) as batcher:
             first = await busy(batcher, backend)
             others = [asyncio.create_task(classes(batcher, top_k)) for top_k in (1, 3)]
-            await decoded(batcher, 2)
+            await decoded(backend, 2)
             backend.gate.set()
             await first
             return await asyncio.gather(*others)
@@ -136,7 +138,7 @@ def test_a_full_queue_refuses_with_the_time_to_come_back():
         async with batching(backend, queue=3) as batcher:
             first = await busy(batcher, backend)
             others = [asyncio.create_task(ask(batcher, number)) for number in range(3)]
-            await decoded(batcher, 3)
+            await decoded(backend, 3)
             with pytest.raises(Problem) as caught:
                 await ask(batcher, 9)
             with pytest.raises(Problem):
@@ -167,9 +169,9 @@ def test_photos_are_decoded_ahead_for_the_next_batches_and_no_more(monkeypatch):
         async with batching(backend, batch=2) as batcher:
             first = await busy(batcher, backend)
             others = asyncio.create_task(ask(batcher, *range(40)))
-            await decoded(batcher, 3)
+            await decoded(backend, 3)
             await asyncio.sleep(0.1)
-            assert len(batcher._line._decoded) == 3  # a batch, and one for the decoder
+            assert backend.heard.decoded == 1 + 3  # a batch, and one for the decoder
             backend.gate.set()
             await first
             assert await others == list(range(40))
@@ -205,7 +207,7 @@ def test_the_photos_of_a_cancelled_request_leave_the_queue(photos, monkeypatch):
         async with batching(backend, queue=42) as batcher:  # two may be in a decoder still
             first = await busy(batcher, backend)
             cancelled = asyncio.create_task(ask(batcher, *[1] * photos))
-            await decoded(batcher, 1)
+            await decoded(backend, 1)
             cancelled.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await cancelled
@@ -225,7 +227,7 @@ def test_a_backend_that_fails_is_reported_to_the_requests_of_its_batch_alone(cap
         async with batching(backend, batch=2) as batcher:
             first = await busy(batcher, backend)
             both = asyncio.create_task(ask(batcher, 1, 2))
-            await decoded(batcher, 2)
+            await decoded(backend, 2)
             backend.failing = True
             backend.gate.set()
             failures = await asyncio.gather(first, both, return_exceptions=True)
@@ -261,14 +263,14 @@ def test_a_defect_of_the_decoder_ends_one_request_and_no_thread(monkeypatch):
 
     async def live():
         async with batching(backend) as batcher:
-            right = batcher._predictor.load
+            right = Predictor.load
 
-            def load(source):
+            def load(predictor, source):
                 if source == grey(1):
                     raise ZeroDivisionError
-                return right(source)
+                return right(predictor, source)
 
-            monkeypatch.setattr(batcher._predictor, "load", load)
+            monkeypatch.setattr(Predictor, "load", load)
             for _ in range(10):  # more than there are threads
                 with pytest.raises(ZeroDivisionError):
                     await ask(batcher, 1)
@@ -301,7 +303,7 @@ def test_at_the_end_what_was_accepted_is_answered_and_new_requests_are_not_accep
         async with batching(backend) as batcher:
             first = await busy(batcher, backend)
             accepted = asyncio.create_task(ask(batcher, 1, 2, 3))
-            await decoded(batcher, 3)
+            await decoded(backend, 3)
             batcher.stop_accepting()
             with pytest.raises(Problem) as caught:
                 await ask(batcher, 4)
@@ -315,27 +317,40 @@ def test_at_the_end_what_was_accepted_is_answered_and_new_requests_are_not_accep
     assert not [one for one in threading.enumerate() if one.name.startswith("alexnet-run")]
 
 
-def test_an_observer_hears_of_batches_and_of_each_photos_time():
-    class Heard:
-        def __init__(self):
-            self.batches, self.queues, self.times = [], [], []
-
-        def queue(self, photos):
-            self.queues.append(photos)
-
-        def batch(self, photos):
-            self.batches.append(photos)
-
-        def spent(self, stage, seconds):
-            self.times.append((stage, seconds))
-
-    backend, heard = Backend(), Heard()
+def test_the_end_waits_for_all_stuck_threads_together_and_names_them():
+    backend = Backend(streams=8)
 
     async def live():
-        async with batching(backend, observer=heard) as batcher:
+        batcher = Batcher(backend, Settings(batch=1))
+        backend.gate.clear()
+        asked = [asyncio.create_task(ask(batcher, number)) for number in range(9)]
+        for _ in range(8):
+            assert await asyncio.to_thread(backend.entered.acquire, timeout=30)
+        began = time.monotonic()
+        left = await asyncio.to_thread(batcher.close, deadline=began + 0.5)
+        seconds = time.monotonic() - began
+        done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+        backend.gate.set()
+        await asyncio.wait(asked)
+        assert await asyncio.to_thread(batcher.close, deadline=time.monotonic() + 30) == []
+        return left, seconds, [task.exception() for task in done], asked
+
+    left, seconds, (refused,), asked = asyncio.run(live())
+    assert left == [f"alexnet-run-{number}" for number in range(8)]
+    assert 0.5 <= seconds < 2.5  # one after another they would take four
+    assert (refused.status, refused.code) == (503, "shutting_down")
+    assert [task.exception() for task in asked].count(None) == 8  # which the backend had already
+
+
+def test_an_observer_hears_of_batches_and_of_each_photos_time():
+    backend = Backend()
+    heard = backend.heard
+
+    async def live():
+        async with batching(backend) as batcher:
             first = await busy(batcher, backend)
             others = asyncio.create_task(ask(batcher, 1, 2, b"text"))
-            await decoded(batcher, 2)
+            await decoded(backend, 3)
             backend.gate.set()
             await asyncio.gather(first, others)
 
@@ -357,7 +372,7 @@ def test_the_times_of_an_answer_are_those_of_its_last_photo():
             began = time.monotonic()
             deadline = began + 30
             other = asyncio.create_task(batcher.answer([grey(1)], top_k=1, deadline=deadline))
-            await decoded(batcher, 1)
+            await decoded(backend, 1)
             await asyncio.sleep(0.05)
             backend.gate.set()
             await first

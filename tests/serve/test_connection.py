@@ -175,8 +175,3 @@ def test_so_is_one_of_line_ends_that_is_in_no_chunks(server):
     whole = b"\r\n" * 50_000
     with connection(server, head("/", "Content-Length: 100000", method="POST") + whole) as sock:
         assert answer(sock) == b"100000"
-
-
-def test_the_service_has_such_connections(strict_service):
-    with socket.create_connection(("127.0.0.1", strict_service.port), timeout=20) as sock:
-        assert sock.recv(1) == b""  # though nothing was asked

@@ -156,6 +156,24 @@ def test_keys_may_have_names_comments_and_windows_line_ends(tmp_path):
     assert [key.name for key in read_keys(write(tmp_path / "keys", text))] == ["alice", None]
 
 
+@pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_keys_may_begin_with_a_byte_order_mark(tmp_path, coding):
+    text = f"alice:{OLD}\r\n\r\n# the team\r\n{NEW}  \r\n"
+    mark = "\ufeff" if coding.endswith(("le", "be")) else ""  # Python writes it by itself else
+    path = tmp_path / "keys"
+    path.write_bytes((mark + text).encode(coding))
+    keys = read_keys(path)
+    assert [key.name for key in keys] == ["alice", None]
+    path.write_text(text)
+    assert read_keys(path) == keys
+
+
+def test_a_byte_order_mark_may_also_come_later(tmp_path):
+    (tmp_path / "keys").write_bytes(b"".join(f"{key}\n".encode("utf-8-sig") for key in (OLD, NEW)))
+    ring = KeyRing(tmp_path / "keys")
+    assert all(ring.find(key) for key in (OLD, NEW))
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -214,6 +232,11 @@ def test_a_service_with_keys_answers_those_who_have_one(guarded_service):
         "hosts": ["127.0.0.1"],
     }
     assert '"client": "tests"' in guarded_service.log
+
+
+def test_the_example_of_a_service_with_keys_brings_one(guarded_service):
+    example = httpx.get(guarded_service.url).json()["example"]
+    assert example.startswith("curl -H 'Authorization: Bearer KEY' -F image=@photo.jpg http://")
 
 
 def test_a_client_without_a_key_that_asks_first_is_told_so_before_it_sends(guarded_service):

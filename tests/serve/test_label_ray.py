@@ -192,7 +192,7 @@ def test_without_ray_a_sentence_names_the_extra(tmp_path, monkeypatch):
     words = ["photos", *QUICK, "-o", str(tmp_path / "a.csv"), "--ray"]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 1
-    assert 'run `pip install "alexnet[ray]"`' in result.stderr
+    assert "run `pip install -e '.[ray]'`" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,10 +1,8 @@
 """How the service starts, where it listens, what it tells others, and how it ends."""
 
 import asyncio
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +10,6 @@ import time
 import tomllib
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 import yaml
@@ -20,120 +17,18 @@ from click.testing import CliRunner
 
 from alexnet.checkpoint import save_checkpoint
 from alexnet.config import mini
+from alexnet.errors import AlexNetError
 from alexnet.fresh import fresh_checkpoint
 from serve.app import Application
 from serve.ending import Ending
+from serve.model import ServedModel
 from serve.problems import Problem
 from serve.run import main
-from serve.settings import SETTINGS
-from tests.photos import ROOT, encode, pattern
+from serve.settings import SETTINGS, read_settings
+from serve.trial import TrialError, try_model
+from tests.photos import ROOT
 from tests.serve.backends import Backend, grey
-from tests.serve.gated import until
-from tests.serve.running import Listener, Service, make_model, problem
-
-
-def listening(service):
-    """The addresses on which the service listens."""
-    processes = [psutil.Process(service.process.pid), *service.children()]
-    found = [one for process in processes for one in process.net_connections("tcp")]
-    return {one.laddr.ip for one in found if one.status == psutil.CONN_LISTEN}
-
-
-def accepted(service, photo):
-    """A connection whose request the service reads; all but the last byte of it is sent."""
-    sock = socket.create_connection(("127.0.0.1", service.port), timeout=60)
-    head = f"Host: here\r\nContent-Length: {len(photo)}\r\nExpect: 100-continue\r\n\r\n"
-    sock.sendall(b"POST /v1/classify HTTP/1.1\r\n" + head.encode())
-    assert sock.recv(1000).startswith(b"HTTP/1.1 100 ")
-    sock.sendall(photo[:-1])
-    return sock
-
-
-def end_under_load(service):
-    """SIGTERM while requests are read, queued and run, and new ones come; its exit code."""
-    photo = encode(pattern(), "JPEG")
-    slow = [accepted(service, photo) for _ in range(20)]
-    statuses, running = [], True
-
-    def ask():
-        while running:
-            try:
-                statuses.append(service.classify(photo).status_code)
-            except httpx.HTTPError:
-                return  # it listens no more
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    while 200 not in statuses:
-        time.sleep(0.01)
-    service.process.send_signal(signal.SIGTERM)
-    while httpx.get(service.url + "/readyz", timeout=60).status_code != 503:
-        time.sleep(0.01)
-    refused = service.classify(photo)
-    assert (refused.status_code, problem(refused)["code"]) == (503, "shutting_down")
-    assert int(refused.headers["Retry-After"]) >= 1
-    for sock in slow:
-        sock.sendall(photo[-1:])
-    for sock in slow:
-        assert sock.recv(100).startswith(b"HTTP/1.1 200 ")
-    code = service.process.wait(60)
-    running = False
-    for thread in threads:
-        thread.join()
-    assert set(statuses) == {200, 503}
-    return code
-
-
-def test_the_service_is_local_reports_to_nobody_and_answers_what_it_accepted(tmp_path, model_path):
-    listener = Listener()
-    proxy = f"http://127.0.0.1:{listener.port}"
-    watched = {"ALEXNET_MODEL": model_path, "HTTPS_PROXY": proxy, "HTTP_PROXY": proxy}
-    watched["ALEXNET_UPLOAD_TIMEOUT"] = "50"  # what a busy machine may let an upload wait
-    service = Service(tmp_path / "one", **watched)
-    try:
-        service.wait_until_ready()
-        assert listening(service) == {"127.0.0.1"}
-        (worker,) = service.children()
-        assert worker.environ()["BENTOML_DO_NOT_TRACK"] == "True"
-        assert end_under_load(service) == 0
-    finally:
-        service.stop()
-    assert "Traceback" not in service.log
-    assert not worker.is_running()
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(service.url)
-    assert listener.calls == []
-
-    # The listener would have seen it: who asks for the reports gets them.
-    asked = {**os.environ, "BENTOML_HOME": str(tmp_path / "home"), "HTTPS_PROXY": proxy}
-    command = [sys.executable, "-m", "bentoml", "list"]
-    subprocess.run(command, env=asked | {"BENTOML_DO_NOT_TRACK": "False"}, check=True, cwd=tmp_path)
-    until(lambda: listener.calls)  # BentoML may not wait for an answer
-    listener.close()
-    assert listener.calls == [b"CONNECT t.bentoml.com:443 HTTP/1.1"]
-
-
-def test_alexnet_serve_starts_it_from_anywhere_with_settings_as_options(tmp_path, model_path):
-    model = shutil.copy(model_path, tmp_path / "mine.safetensors")
-    options = ("--host", "0.0.0.0", "--model", model.name, "--batch", "3", "--max-body", "1MB")
-    service = Service(
-        tmp_path / "run",
-        *options,
-        command=("serve.run",),
-        cwd=tmp_path,
-        PYTHONPATH=ROOT,
-        ALEXNET_BATCH="7",
-        ALEXNET_QUEUE="9",
-    )
-    try:
-        service.wait_until_ready()  # BentoML may miss a SIGTERM in the moment it starts its worker
-        assert "0.0.0.0" in listening(service)
-        shown = httpx.get(service.url + "/v1/model").json()
-    finally:
-        assert service.stop() == 0
-    assert (shown["name"], shown["batching"]["photos"]) == ("mine", 3)
-    assert (shown["limits"]["body_bytes"], shown["limits"]["queue_photos"]) == (1_000_000, 9)
+from tests.serve.running import Service
 
 
 @pytest.mark.parametrize(
@@ -187,68 +82,34 @@ def test_importing_the_service_opens_no_model():
         ({"ALEXNET_MAX_PHOTOS": "none"}, "ALEXNET_MAX_PHOTOS is 'none', and must be"),
     ],
 )
-def test_a_wrong_setting_ends_the_start_with_one_sentence(
-    tmp_path, model_path, environment, sentence
-):
+def test_a_wrong_setting_is_one_sentence(tmp_path, model_path, environment, sentence):
+    with pytest.raises(AlexNetError) as refused:
+        ServedModel(read_settings(filled(tmp_path, model_path, environment)))
+    assert sentence in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def filled(tmp_path, model_path, environment):
+    """The environment, with a file that breaks off in the place of `{cut}`."""
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(model_path.read_bytes()[:5000])
-    filled = {name: value.format(cut=cut) for name, value in environment.items()}
-    service = Service(tmp_path / "run", **filled)
+    return {name: value.format(cut=cut) for name, value in environment.items()}
+
+
+def test_a_wrong_setting_ends_the_start_with_the_sentence(tmp_path, model_path):
+    environment = filled(tmp_path, model_path, {"ALEXNET_MODEL": "{cut}"})
+    service = Service(tmp_path / "run", **environment)
     assert service.process.wait(180) == 1
-    assert sentence in service.log
+    assert "is not a whole .safetensors file" in service.log
     assert "Traceback" not in service.log
     assert len(service.log.strip().splitlines()) == 1
-
-
-def test_a_built_bento_has_all_it_needs(tmp_path):
-    home = tmp_path / "bentoml"
-    # BentoML looks for uv whenever it builds, or installs it; without locking it never runs it.
-    uv = tmp_path / "bin" / "uv"
-    uv.parent.mkdir()
-    uv.write_text("#!/bin/sh\nexit 1\n")
-    uv.chmod(0o755)
-    build = subprocess.run(
-        [sys.executable, "-m", "bentoml", "build", "--output", "tag"],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "BENTOML_HOME": str(home),
-            "BENTOML_DO_NOT_TRACK": "True",
-            "PATH": f"{uv.parent}{os.pathsep}{os.environ['PATH']}",
-        },
-        capture_output=True,
-        text=True,
-    )
-    assert build.returncode == 0, build.stderr
-    (bento,) = (path for path in (home / "bentos" / "alexnet-service").iterdir() if path.is_dir())
-    assert {path.name for path in (bento / "src").iterdir()} == {
-        *("alexnet", "serve", "bentofile.yaml", "pyproject.toml", "LICENSE", "README.md")
-    }
-    assert (bento / "src" / "serve" / "page" / "index.html").is_file()
-    recipe = (bento / "env" / "docker" / "Dockerfile").read_text("utf-8").splitlines()
-    assert [line for line in recipe if line.startswith("USER ")] == ["USER bentoml"]
-    assert "ARG BENTO_USER_UID=1034" in recipe  # as in deploy/compose.yaml
-    assert any("uv venv --python 3.11 " in line for line in recipe)
-    # Another model than the repository's as the shipped one: the bento runs its own files.
-    planted = make_model(bento / "src" / "alexnet" / "assets" / "mini.safetensors", seed=5)
-    folder = tmp_path / "service"
-    folder.mkdir()
-    shutil.move(home, folder / "bentoml")
-    service = Service(folder, "alexnet-service:latest", cwd=tmp_path)
-    try:
-        service.wait_until_ready()
-        model = httpx.get(service.url + "/v1/model").json()
-        assert model["provenance"] == {"data": "none: random weights"}
-        assert service.classify(encode(pattern())).status_code == 200
-    finally:
-        service.stop()
-    assert planted.name == f"{model['name']}.safetensors"
 
 
 def test_a_bento_asks_for_the_packages_of_the_project():
     bentofile = yaml.safe_load((ROOT / "bentofile.yaml").read_text("utf-8"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     expected = []
     extra = project["optional-dependencies"]["openvino"]
     for requirement in (*project["dependencies"], *extra):
@@ -348,7 +209,8 @@ def test_a_model_is_opened_beside_the_event_loop_once_the_service_runs(monkeypat
 
 
 def test_a_service_whose_backend_is_stuck_is_not_ready_and_later_not_alive(monkeypatch):
-    backend = Backend()
+    backend, clock, later = Backend(), time.monotonic, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock() + later)
     monkeypatch.setattr("serve.model.open_backend", lambda *_, **__: backend)
     monkeypatch.setenv("ALEXNET_TIMEOUT", "10")
     application = Application()
@@ -358,13 +220,13 @@ def test_a_service_whose_backend_is_stuck_is_not_ready_and_later_not_alive(monke
         while backend.entered.acquire(blocking=False):
             pass
         backend.gate.clear()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         asked = asyncio.create_task(life.batcher.answer([grey(1)], top_k=1, deadline=deadline))
         await asyncio.to_thread(backend.entered.acquire, timeout=30)
         found = [(await life.check_ready(), life.alive)]
-        for _ in range(2):  # as if the batch had begun eleven seconds earlier, and eleven more
-            running = life.batcher._running
-            running.update({thread: begun - 11 for thread, begun in running.items()})
+        nonlocal later
+        for seconds in (11, 22):  # since the batch began, of which 10 and 20 are too many
+            later = seconds
             found.append((await life.check_ready(), life.alive))
         backend.gate.set()
         await asked
@@ -373,17 +235,20 @@ def test_a_service_whose_backend_is_stuck_is_not_ready_and_later_not_alive(monke
     assert lived(application, during) == [(True, True), (False, True), (False, False), (True, True)]
 
 
-def test_a_trial_that_was_killed_is_reported(monkeypatch):
-    from bentoml.exceptions import BentoMLException
+def test_a_trial_that_was_killed_is_reported():
+    killed = (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(TrialError, match="ended by signal 9: it may take more memory"):
+        try_model(seconds=60, command=killed)
 
-    from serve.service import AlexNet
 
-    killed = subprocess.CompletedProcess([], -9, "", "")
-    monkeypatch.setattr("serve.service.subprocess.run", lambda *_, **__: killed)
-    for name in ("take_no_orders", "_allow_connections"):  # of a process that serves
-        monkeypatch.setattr(f"serve.service.{name}", lambda: None)
-    with pytest.raises(BentoMLException, match="ended by signal 9: it may take more memory"):
-        AlexNet.inner.check_settings()
+def test_a_trial_that_takes_too_long_is_ended(tmp_path):
+    asleep = (
+        "import os, sys, time; print(os.getpid(), file=open(sys.argv[1], 'w')); time.sleep(600)"
+    )
+    command = (sys.executable, "-c", asleep, str(tmp_path / "pid"))
+    with pytest.raises(TrialError, match="within 2 seconds: ALEXNET_START_TIMEOUT gives it more"):
+        try_model(seconds=2, command=command)
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
 
 
 def test_the_service_takes_no_orders_of_other_users(service):
@@ -440,3 +305,76 @@ def test_sigterm_waits_for_what_was_accepted_and_the_second_one_does_not():
         assert signal.getsignal(signal.SIGTERM) is hear
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_the_process_is_ended_with_a_reason_once_a_batch_takes_for_ever(monkeypatch):
+    backend, reasons = Backend(), []
+    monkeypatch.setattr("serve.model.open_backend", lambda *_, **__: backend)
+    monkeypatch.setattr("serve.life._DEAD", 0.0)
+    monkeypatch.setenv("ALEXNET_TIMEOUT", "0.1")
+    application = Application(end=reasons.append)
+
+    async def during():
+        backend.gate.clear()
+        deadline = time.monotonic() + 60
+        asked = asyncio.create_task(
+            application.life.batcher.answer([grey(1)], top_k=1, deadline=deadline)
+        )
+        async with asyncio.timeout(30):
+            while not reasons:
+                await asyncio.sleep(0.01)
+        alive = application.life.alive
+        backend.gate.set()
+        await asked
+        return alive
+
+    assert lived(application, during) is False
+    assert reasons == ["A batch has kept the backend busy for 0.2 s"]
+
+
+def test_the_process_is_ended_with_a_reason_if_the_model_never_opens(monkeypatch):
+    opening, reasons = threading.Event(), []
+
+    def opened(*_, **__):
+        assert opening.wait(60)
+        return Backend()
+
+    def end(reason):
+        reasons.append(reason)
+        opening.set()
+
+    monkeypatch.setattr("serve.model.open_backend", opened)
+    monkeypatch.setenv("ALEXNET_START_TIMEOUT", "0.3")
+    application = Application(end=end)
+
+    async def during():
+        return application.life.ready
+
+    assert lived(application, during) is True  # here `end` let it go on
+    assert reasons == ["The model has not opened within 0.3 s"]
+
+
+def test_the_end_is_over_after_its_deadline_and_says_what_hangs(monkeypatch):
+    backend, reasons = Backend(), []
+    monkeypatch.setattr("serve.model.open_backend", lambda *_, **__: backend)
+    monkeypatch.setattr("serve.life._JOINING", 0.1)
+    monkeypatch.setenv("ALEXNET_TIMEOUT", "0.2")
+
+    def end(reason):
+        reasons.append(reason)
+        backend.gate.set()
+
+    application = Application(end=end)
+
+    async def during():
+        backend.gate.clear()
+        while backend.entered.acquire(blocking=False):
+            pass
+        deadline = time.monotonic() + 60
+        answer = application.life.batcher.answer([grey(1)], top_k=1, deadline=deadline)
+        during.asked = asyncio.create_task(answer)
+        await asyncio.to_thread(backend.entered.acquire, timeout=30)
+
+    lived(application, during)
+    assert reasons == ["What does not come back when the service ends: alexnet-run-0"]
+    assert not backend.closed  # a thread uses it still

@@ -7,11 +7,13 @@ import httpx
 import pytest
 from starlette.requests import Request
 
+from serve.problems import Problem
 from serve.settings import Settings
 from serve.uploads import Memory, read_upload
+from tests.serve.running import damaged_forms, form, image_part
 
 
-def read(body, content_type, query=b"", settings=None):
+def read(body, content_type, query=b"", settings=None, headers=()):
     """The upload of a request with this body, which arrives in pieces."""
     pieces = [body[at : at + 1000] for at in range(0, len(body), 1000)] or [b""]
 
@@ -24,7 +26,7 @@ def read(body, content_type, query=b"", settings=None):
         "method": "POST",
         "path": "/v1/classify",
         "query_string": query,
-        "headers": [(b"content-type", content_type.encode("latin-1"))],
+        "headers": [(b"content-type", content_type.encode("latin-1")), *headers],
     }
     settings = settings or Settings()
     with Memory(settings.max_uploads).share() as share:
@@ -77,6 +79,71 @@ def test_the_name_is_read_from_any_spelling_of_the_header(head, found):
     else:
         with pytest.raises(Exception, match="a part has no name"):
             read(body, "multipart/form-data; boundary=b")
+
+
+CODED = [
+    ("Content-Transfer-Encoding", "base64"),
+    ("content-transfer-encoding", "BASE64"),
+    ("Content-Transfer-Encoding", "quoted-printable"),
+    ("Content-Transfer-Encoding", "x-uuencode"),
+    ("Content-Transfer-Encoding", "\r\n\tbase64"),
+    ("Content-Encoding", "gzip"),
+    ("Content-Encoding", "deflate"),
+    ("Content-Encoding", "br"),
+    ("Content-Encoding", "zstd"),
+    ("Content-Encoding", "gzip, identity"),
+]
+PLAIN = [
+    ("Content-Transfer-Encoding", "binary"),
+    ("Content-Transfer-Encoding", "8bit"),
+    ("Content-Transfer-Encoding", "7BIT"),
+    ("Content-Transfer-Encoding", ""),
+    ("Content-Encoding", "identity"),
+]
+
+
+def part(name, value):
+    """A form of one photo whose part has this header, too."""
+    disposition = 'Content-Disposition: form-data; name="image"'
+    return f"--b\r\n{disposition}\r\n{name}: {value}\r\n\r\nbytes\r\n--b--".encode()
+
+
+@pytest.mark.parametrize(("name", "value"), CODED)
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_was_encoded_on_the_way_is_refused_by_the_name_of_its_encoding(name, value, whole):
+    body, kind, headers = part(name, value), "multipart/form-data; boundary=b", []
+    if whole:
+        body, kind = b"bytes", "image/jpeg"
+        headers = [(name.lower().encode(), value.strip().encode())]
+    with pytest.raises(Problem) as refused:
+        read(body, kind, headers=headers)
+    assert (refused.value.status, refused.value.code) == (415, "unsupported_encoding")
+    assert f"{name.title()} {value.strip()}, which is not read here" in refused.value.detail
+    assert refused.value.headers == {"Accept-Encoding": "identity"}
+
+
+@pytest.mark.parametrize(("name", "value"), PLAIN)
+def test_what_is_said_not_to_be_encoded_is_read(name, value):
+    assert read(part(name, value), "multipart/form-data; boundary=b").photos == (b"bytes",)
+    header = (name.lower().encode(), value.encode())
+    assert read(b"bytes", "image/jpeg", headers=[header]).photos == (b"bytes",)
+
+
+def test_a_damaged_form_is_read_or_refused_and_nothing_else():
+    body, headers = form(image_part(bytes(300)), image_part(b"\r\n--frontie"))
+    refused = []
+    for damaged in damaged_forms(body, count=1000):
+        try:
+            read(damaged, headers["Content-Type"])
+        except Problem as problem:
+            refused.append(problem.status)
+    assert set(refused) <= {400, 415}
+    assert 100 < len(refused) < 1000
+
+
+def test_a_header_of_a_part_may_go_on_in_the_next_line():
+    body = b'--b\r\nContent-Disposition: form-data;\r\n name="image"\r\n\r\nbytes\r\n--b--'
+    assert read(body, "multipart/form-data; boundary=b").photos == (b"bytes",)
 
 
 def test_text_before_and_after_the_parts_and_blanks_after_boundaries_are_passed_over():

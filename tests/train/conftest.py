@@ -13,6 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
+from tests.commands import here
+
 # A thin mini: the same shape with few maps, so that an epoch takes a second.
 THIN = (
     "--preset=mini",
@@ -36,29 +38,30 @@ PATIENCE = 600
 
 def command(*arguments, processes=None, restarts=0):
     """`alexnet-train ...` as a list of words, under torchrun if `processes` are given."""
-    start = [sys.executable, "-m"]
+    programs, start = Path(sys.executable).parent, []
     if processes:  # standalone: at a port of its own, so that two may run at a time
-        start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        start += [f"--max-restarts={restarts}", "-m"]
-    return [*start, "train", *map(str, arguments)]
+        start = [str(programs / "torchrun"), "--standalone", f"--nproc-per-node={processes}"]
+        start += [f"--max-restarts={restarts}", "--no-python"]
+    return [*start, str(programs / "alexnet-train"), *map(str, arguments)]
 
 
 def surroundings():
     """The environment of processes that share two cores."""
-    path = os.pathsep.join(filter(None, [str(Path.cwd()), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def run(*arguments, check=True, processes=None, cwd=None):
-    """The real command, `alexnet-train ...`, as its own process, or processes under torchrun."""
-    done = subprocess.run(
-        command(*arguments, processes=processes),
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=surroundings() if processes else None,
-        timeout=PATIENCE,
-    )
+def run(*arguments, check=True, processes=None):
+    """The command `alexnet-train ...`: in this process, or in processes under torchrun."""
+    if processes:
+        done = subprocess.run(
+            command(*arguments, processes=processes),
+            capture_output=True,
+            text=True,
+            env=surroundings(),
+            timeout=PATIENCE,
+        )
+    else:
+        done = here("train.cli", *arguments)
     assert not check or done.returncode == 0, done.stderr
     return done
 

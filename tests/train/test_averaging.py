@@ -11,11 +11,9 @@ from alexnet.checkpoint import load_checkpoint
 from alexnet.errors import AlexNetError
 from export.graph import write_onnx
 from tests.train import eight_classes
-from tests.train.conftest import on_ranks
 from train.averaging import evaluate_average, mean_of, parse_weights, tune, tuning_half
 from train.cli import main
 from train.dataset import Dataset
-from train.mesh import open_mesh
 
 
 def evaluate(*words):
@@ -127,7 +125,7 @@ def test_tuned_weights_are_not_worse_than_equal_ones_on_the_photos_they_were_tun
     assert better
 
 
-class _Made:
+class Made:
     """Photos that are numbers, and three networks' answers to them."""
 
     def __init__(self):
@@ -149,13 +147,13 @@ class _Made:
 
 
 def test_each_photo_is_decoded_once_for_all_networks():
-    made = _Made()
+    made = Made()
     evaluate_average(made.runs, made, batch=4)
     assert made.decoded == 31
 
 
 def test_tuned_weights_are_measured_on_the_photos_that_they_have_not_seen():
-    made = _Made()
+    made = Made()
     found = evaluate_average(made.runs, made, weights="tuned", batch=4)
     half = tuning_half(made.labels)
     assert found.tuned_on == half.sum() == 16
@@ -167,23 +165,6 @@ def test_tuned_weights_are_measured_on_the_photos_that_they_have_not_seen():
     close(found.equal.summary(), eight_classes.errors(others.mean(0), labels))
     for alone, answers in zip(found.alone, others, strict=True):
         close(alone.summary(), eight_classes.errors(answers, labels))
-
-
-def _in_two_processes():
-    made, found = _Made(), []
-    with open_mesh() as mesh:
-        for weights in ("equal", (0.5, 0.0, 2.0), "tuned"):
-            result = evaluate_average(made.runs, made, weights=weights, batch=4, mesh=mesh)
-            found.append((result.weights, result.average.summary()))
-    return found, made.decoded
-
-
-def test_two_processes_share_the_photos_and_come_to_the_result_of_one():
-    made, wanted = _Made(), []
-    for weights in ("equal", (0.5, 0.0, 2.0), "tuned"):
-        result = evaluate_average(made.runs, made, weights=weights, batch=4)
-        wanted.append((result.weights, result.average.summary()))
-    assert on_ranks(2, _in_two_processes) == [(wanted, 3 * 16), (wanted, 3 * 15)]
 
 
 # The command

@@ -172,8 +172,8 @@ def parsed(command):
     words = shlex.split(command)
     if words[0] == "torchrun":
         read = get_args_parser().parse_args(words[1:])
-        assert read.module
-        assert read.training_script == "train"
+        assert read.no_python
+        assert read.training_script == "alexnet-train"
         group, words = main, read.training_script_args
     else:
         group = {"alexnet-train": main, "alexnet-export": export_main}[words.pop(0)]
@@ -210,8 +210,9 @@ def test_commands_go_from_the_archives_to_the_tables():
     # As in the README.
     assert commands[1]["command"] == (
         "torchrun --nnodes 4 --nproc-per-node 2 --rdzv-backend c10d --rdzv-endpoint HOST "
-        "--rdzv-id net145-0-1 --max-restarts 3 -m train fit --preset net145 --recipe net145 "
-        "--data runs/imagenet --out runs/net145-0 --seed 0 --device cuda --columns 2"
+        "--rdzv-id net145-0-1 --max-restarts 3 --no-python alexnet-train fit --preset net145 "
+        "--recipe net145 --data runs/imagenet --out runs/net145-0 --seed 0 --device cuda "
+        "--columns 2"
     )
     assert [step["everywhere"] for step in commands[:3]] == [False, True, False]
     errors = [step["errors"] for step in commands if step["errors"]]

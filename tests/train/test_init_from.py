@@ -18,7 +18,7 @@ from alexnet.labels import Label
 from alexnet.network import AlexNet
 from alexnet.settings import to_dict
 from tests.models import narrow, tiny
-from tests.train.conftest import LIVELY, THIN, lines, newest, run
+from tests.train.conftest import LIVELY, THIN, newest, run
 from train.cli import main
 from train.dataset import Dataset
 from train.fit import FitOptions, fit
@@ -282,22 +282,6 @@ def test_an_output_layer_for_other_classes_is_not_kept(tmp_path):
 
 
 # The command
-
-
-def test_under_torchrun_every_column_gets_its_part(source, colors, tmp_path):
-    """Two processes with a column each begin with what one process begins with."""
-    settings = [word for setting in (*SHORT, *STILL) for word in ("--set", setting)]
-    words = ("--init-from", source / "model.safetensors", "--keep", "conv1-conv5", "--seed=2")
-    out = tmp_path / "run"
-    run(
-        *("fit", "--preset=mini", *settings, "--epochs=1", "--columns=2", *words),
-        *("--data", colors, "--out", out),
-        processes=2,
-    )
-    theirs, fresh, found = weights(source), drawn(seed=2), weights(out)
-    for name, weight in found.items():
-        assert torch.equal(weight, (theirs if layer(name) in CONVS else fresh)[name]), name
-    assert lines(out / "metrics.jsonl")
 
 
 @pytest.mark.parametrize(

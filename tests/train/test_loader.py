@@ -15,9 +15,11 @@ import pytest
 import torch
 
 from tests.train.conftest import run
+from train import photo_workers
 from train.dataset import Dataset, DatasetError
-from train.loader import Loader, LoaderError
+from train.loader import Loader
 from train.mesh import Mesh
+from train.photo_workers import LoaderError, PhotoWorkers
 
 # A process that trains, as far as its decoders can see; `{end}` is how it ends.
 TRAINING = """
@@ -186,16 +188,116 @@ def test_the_sentence_is_all_that_a_person_sees_of_worker_processes(damaged, tmp
     assert "train-000000.tar is damaged" in done.stderr
 
 
-def test_a_worker_process_that_was_killed_is_a_sentence(colors):
+# Lost workers
+
+
+@pytest.fixture
+def working(colors):
+    """A loader of single photos with one worker process, its epoch, and the process."""
     before = set(multiprocessing.active_children())
     loader = loader_of(colors, batch=1, workers=1)
     epoch = loader.epoch(1)
     next(epoch)
     (worker,) = set(multiprocessing.active_children()) - before
+    yield loader, epoch, worker
+    worker.kill()
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS])
+def test_a_worker_process_that_was_ended_is_a_sentence_that_says_by_what(working, end):
+    _, epoch, worker = working
+    os.kill(worker.pid, end)
+    worker.join()
+    with pytest.raises(LoaderError) as caught:
+        list(epoch)
+    assert str(caught.value) == (
+        f"A process that decodes photos was ended by {end.name} from outside, often because memory "
+        "ran out: go on with --resume and fewer --workers, or with --workers 0."
+    )
+
+
+def test_a_worker_process_that_ends_between_epochs_is_noticed_in_the_next(working):
+    loader, epoch, worker = working
+    list(epoch)
     worker.kill()
     worker.join()
-    with pytest.raises(LoaderError, match="with --resume and fewer --workers"):
+    with pytest.raises(LoaderError, match="ended by SIGKILL"):
+        list(loader.epoch(2))
+
+
+def test_a_defect_in_a_worker_process_is_shown_and_ends_the_run(colors, capfd):
+    rows = [np.array([0]), np.array([10**6]), np.array([1])]  # there is no such photo
+    found = PhotoWorkers(split_of(colors), count=1, threads=1).batches(rows)
+    next(found)
+    with pytest.raises(LoaderError, match="ended with exit code 1, by what is shown above"):
+        next(found)
+    shown = capfd.readouterr().err
+    assert "IndexError" in shown
+    assert "Traceback" in shown
+
+
+def test_a_run_that_is_to_stop_waits_for_photos_no_longer_than_it_must(working, monkeypatch):
+    monkeypatch.setattr(photo_workers, "PATIENCE", 0.3)
+    loader, epoch, worker = working
+    os.kill(worker.pid, signal.SIGSTOP)  # as if its disk hung
+    loader.stop_asked = lambda: True
+    began = time.monotonic()
+    found = list(epoch)
+    assert 0.3 <= time.monotonic() - began < 20
+    assert len(found) < 47  # what had come, and no more
+
+
+def test_of_several_processes_none_leaves_the_others_when_photos_do_not_come(colors, monkeypatch):
+    monkeypatch.setattr(photo_workers, "PATIENCE", 0.3)
+    before = set(multiprocessing.active_children())
+    loader = loader_of(colors, batch=2, workers=1, mesh=Mesh(data=1, data_size=2))
+    epoch = loader.epoch(1)
+    next(epoch)
+    (worker,) = set(multiprocessing.active_children()) - before
+    os.kill(worker.pid, signal.SIGSTOP)
+    loader.stop_asked = lambda: True
+    with pytest.raises(LoaderError, match="to stop, and no photos come"):
         list(epoch)
+    worker.kill()
+
+
+SMALL = """
+mount -t tmpfs -o size=64k tmpfs /dev/shm || exit 77
+exec "$@"
+"""
+SERVED = """
+import sys
+from train.dataset import Dataset
+from train.loader import Loader
+
+if __name__ == "__main__":
+    loader = Loader(Dataset(sys.argv[1]).split("train"), batch=12, seed=0, workers=2)
+    print([len(part.photos) for epoch in (1, 2) for part in loader.epoch(epoch)])
+"""
+
+
+def test_a_small_dev_shm_is_not_needed(colors):
+    """Docker gives 64 MB; here it is 64 KiB, and a minibatch has 144."""
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", SMALL, "sh", sys.executable, "-c", SERVED, colors],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip(f"only root may mount another /dev/shm here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{[12] * 8}\n"
+    assert done.stderr == ""
+
+
+def test_where_there_is_no_shared_memory_photos_come_through_the_pipe(colors):
+    split = split_of(colors)
+    rows = [np.arange(start, start + 9) for start in range(0, 45, 9)] + [np.arange(0)]
+    workers = PhotoWorkers(split, count=2, threads=1, memory_files=False)
+    for photos, chosen in zip(workers.batches(rows), rows, strict=True):
+        assert np.array_equal(photos, split.photos(chosen))
+        torch.from_numpy(photos).zero_()  # like all others it may be written to
 
 
 # The life of worker processes
@@ -266,7 +368,6 @@ def test_worker_processes_end_with_a_training_process_that_was_killed(colors):
     process.kill()
     process.communicate()
     assert ended(workers)
-    assert not [path for pid in workers for path in Path("/dev/shm").glob(f"torch_{pid}_*")]
 
 
 def test_a_training_process_ends_although_its_loader_is_still_in_use(colors):
@@ -280,7 +381,7 @@ def test_a_training_process_ends_although_its_loader_is_still_in_use(colors):
 def test_shared_memory_is_given_back(colors, served):
     def mapped():
         gc.collect()
-        return Path("/proc/self/maps").read_text().count("/dev/shm/torch")
+        return Path("/proc/self/maps").read_text().count("memfd:photos")
 
     for epoch in range(1, 4):
         list(served.epoch(epoch))

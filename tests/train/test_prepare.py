@@ -22,7 +22,6 @@ from alexnet.photo import load_photo
 from tests.photos import encode, pattern, sklearn_photos, with_orientation
 from tests.train.conftest import run
 from tests.train.folders import archive, contents, make, pets, webdataset, write
-from train.dataset import Dataset
 
 # What is made of photos
 
@@ -216,40 +215,8 @@ def leaves_interrupts(pid):
     return bool(int(ignored, 16) >> (signal.SIGINT - 1) & 1)
 
 
-def alive(pid):
-    """Whether a process runs; one that ended and that nobody asked for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
 needs_proc = pytest.mark.skipif(not CHILDREN.exists(), reason="reads Linux's /proc")
-
-
-@needs_proc
-def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path, slow):
-    source, wanted = slow
-    data, kept = tmp_path / "data", {}
-    for shard in ("train-000000.tar", "train-000002.tar"):
-        process = begin(source, data, until=shard)
-        decoding = workers(process)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        with pytest.raises(AlexNetError, match="not finished: run the same"):
-            Dataset(data)
-        for path in data.glob("*.tar"):
-            kept.setdefault(path.name, path.stat().st_mtime_ns)
-        deadline = time.monotonic() + 30
-        while any(map(alive, decoding)):
-            assert time.monotonic() < deadline, "a worker outlived its parent"
-            time.sleep(0.05)
-    make(source, data, shard_photos=64)
-    assert len(kept) >= 3
-    assert {name: (data / name).stat().st_mtime_ns for name in kept} == kept, "written again"
-    assert contents(data) == wanted
-    assert not (data / ".prepare").exists()
 
 
 @needs_proc
@@ -265,15 +232,6 @@ def test_an_interrupted_run_ends_quietly_and_goes_on(tmp_path, slow):
     assert process.returncode == 130
     make(source, tmp_path / "data", shard_photos=64)
     assert contents(tmp_path / "data") == wanted
-
-
-@needs_proc
-def test_a_worker_that_is_killed_is_a_sentence(tmp_path, slow):
-    process = begin(slow[0], tmp_path / "data", until="train-000000.tar")
-    os.kill(int(workers(process)[0]), signal.SIGKILL)
-    error = process.communicate()[1]
-    assert error.startswith("alexnet-train: A worker process was ended from outside")
-    assert (process.returncode, error.count("\n")) == (1, 1)
 
 
 def test_a_full_disk_is_a_sentence_and_the_next_run_goes_on(tmp_path, crowd, crowd_data):

@@ -203,13 +203,6 @@ def test_stopped_after_every_few_epochs_it_comes_to_the_same(whole, data, tmp_pa
     assert found["runs"] == result["runs"]
 
 
-def test_two_processes_come_to_the_same_as_one(whole, data, tmp_path, monkeypatch):
-    task, result = whole
-    monkeypatch.setattr(side_by_side, "cores", lambda: 2)
-    found = carry_out(EXPERIMENT, dataclasses.replace(task, out=tmp_path), command="x")
-    assert found["found"] == result["found"]
-
-
 def test_text_and_figure_are_made_of_the_result_file_alone(whole, tmp_path):
     task, result = whole
     read = read_result(task.out / "result.json", EXPERIMENT)

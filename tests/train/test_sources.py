@@ -147,21 +147,6 @@ def test_the_digits_of_scikit_learn_are_a_source(digits):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(
-    ("name", "train", "val", "first"),
-    [
-        ("tiny-imagenet-50", 25_000, 2_500, ("n01443537", "goldfish, Carassius auratus")),
-        ("cifar10", 50_000, 10_000, ("airplane", "airplane")),
-    ],
-)
-def test_the_shared_data_sets_are_read_as_they_are(name, train, val, first):
-    found = catalogue(shared_data(name))
-    assert (len(found.splits["train"]), len(found.splits["val"])) == (train, val)
-    assert (found.labels[0].wnid, found.labels[0].name) == first
-    assert found.rejected == ()
-
-
-@pytest.mark.shared
 def test_real_photos_of_the_right_size_keep_their_bytes(tmp_path):
     path = shared_data("tiny-imagenet-50") / "val.tar.gz"
     data = make(path, tmp_path / "data", size=64)

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 
 import pytest
 
@@ -100,29 +98,8 @@ def test_a_table_for_people_then_one_line_for_programs(colors, tmp_path):
     assert done.stderr == ""
 
 
-def test_worker_processes_take_part(colors):
-    found = json.loads(speed(colors, "--batch", 20, "--workers", 2).stdout.splitlines()[-1])
-    check(found, batch=20)
-    assert found["workers"] == 2
-    assert found["steps_per_slice"]["loader"] % 2 == 0
-
-
 def test_a_minibatch_of_more_photos_than_there_are_has_all_of_them(colors):
     check(json.loads(speed(colors, "--batch", 64).stdout.splitlines()[-1]), batch=48)
-
-
-@pytest.mark.parametrize("columns", [1, 2])
-def test_several_processes_measure_together_and_the_first_one_speaks(colors, columns):
-    options = [*THIN, "--batch=15", "--workers=0", f"--columns={columns}"]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [sys.executable, *torchrun, "-m", "train", "speed", "--data", colors, *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    assert len(lines) == 1
-    found = json.loads(lines[0])
-    check(found, batch=15, processes=2)
-    assert found["columns"] == columns
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,8 +27,10 @@ from train.workers import start_worker
 Work = Callable[[Task, str, Any, Dataset], object]
 """Trains what it is given under the name that it is given, and writes down what came of it."""
 
-# Seconds in which a training that is to stop ends its step or validation and writes a checkpoint.
-_PATIENCE = 60
+PATIENCE = 60.0
+"""Seconds in which a training that is to stop ends its step or validation and writes a checkpoint,
+and in which all of them end."""
+_POLL = 1.0
 
 
 @dataclass
@@ -48,6 +51,7 @@ class Processes:
         """`work`: a function of a module; `forgiven`: errors that end no training but their own."""
         self._task, self._forgiven = task, forgiven
         self._stopped = False
+        self._stopped_at: float | None = None
         self._workers: list[_Worker] = []
         context = multiprocessing.get_context("spawn")  # a fork would copy PyTorch's locks
         for _ in range(count):
@@ -71,11 +75,14 @@ class Processes:
                     while waiting and idle and not (self._stopped or self._task.late):
                         worker = idle.pop()
                         worker.name, run = waiting.pop(0)
-                        worker.connection.send((worker.name, run))
+                        try:
+                            worker.connection.send((worker.name, run))
+                        except OSError as lost:
+                            raise _ended(worker) from lost
                         busy[worker.connection] = worker
-                    if not busy:
+                    if not busy or self._given_up():
                         break
-                    for ready in wait(list(busy)):
+                    for ready in wait(list(busy), _POLL):
                         assert isinstance(ready, Connection)
                         idle.append(busy.pop(ready))
                         self._hear(idle[-1])
@@ -89,26 +96,30 @@ class Processes:
         except (EOFError, OSError) as lost:
             if self._stopped:  # it was not far enough to end by itself
                 return
-            worker.process.join(_PATIENCE)
-            raise ExperimentError(
-                f"The process that trained {worker.name} ended with {worker.process.exitcode}, "
-                "from outside and often because memory ran out, or by the defect shown above: the "
-                "same command goes on."
-            ) from lost
+            raise _ended(worker) from lost
         if error is None:
             return
         if self._forgiven is None or not isinstance(error, self._forgiven):
             raise error
         log(str(error))
 
+    def _given_up(self) -> bool:
+        """Whether a training that was to stop has not in its time: its disk hangs, say."""
+        if self._stopped and self._stopped_at is None:
+            self._stopped_at = time.monotonic()
+        late = self._stopped_at is not None and time.monotonic() >= self._stopped_at + PATIENCE
+        return self._stopped and late
+
     def _end(self) -> None:
         """End the processes; those that train write down where they are."""
         for worker in self._workers:
             worker.connection.close()
             worker.process.terminate()
+        end = time.monotonic() + PATIENCE
         for worker in self._workers:
-            worker.process.join(_PATIENCE)
+            worker.process.join(max(0.0, end - time.monotonic()))
             worker.process.kill()
+            worker.process.join(_POLL)
 
     @contextmanager
     def _sigterm(self) -> Iterator[None]:
@@ -124,6 +135,15 @@ class Processes:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
+
+
+def _ended(worker: _Worker) -> ExperimentError:
+    worker.process.join(_POLL)
+    return ExperimentError(
+        f"The process that trained {worker.name} ended with {worker.process.exitcode}, from "
+        "outside and often because memory ran out, or by the defect shown above: the same command "
+        "goes on."
+    )
 
 
 class _Named(TextIOBase):

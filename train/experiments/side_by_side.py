@@ -23,7 +23,7 @@ from train.dataset import Dataset
 from train.experiments.cifar_photos import Splits
 from train.experiments.cifar_training import Epoch, Step, advance
 from train.experiments.experiment import Task
-from train.workers import start_worker
+from train.workers import no_locks, start_worker
 
 
 class SideBySide:
@@ -82,9 +82,12 @@ class SideBySide:
     def _in_processes(self, steps: Sequence[Step]) -> Iterator[tuple[str, list[Epoch]]]:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(
-                self._jobs, mp_context=context, initializer=_start, initargs=(self._task.data,)
-            )
+            try:
+                self._pool = ProcessPoolExecutor(
+                    self._jobs, mp_context=context, initializer=_start, initargs=(self._task.data,)
+                )
+            except OSError as error:
+                raise no_locks(error, instead="run it on one core: taskset -c 0 ...") from error
         waiting = list(reversed(steps))
         under_way: dict[Future[list[Epoch]], str] = {}
         try:

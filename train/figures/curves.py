@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alexnet.figures import COLOURS, new_figure
+from train.run import read_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,12 +28,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     A last line that a killed run cut short, or that an epoch cut short by --max-steps left, is no
     whole epoch.
     """
-    found: list[dict[str, Any]] = []
-    if path.is_file():
-        for line in path.read_text("utf-8").splitlines():
-            with suppress(ValueError):
-                found.append(json.loads(line))
-    return [line for line in found if "steps" not in line]
+    return [line for line in read_lines(path) if "steps" not in line]
 
 
 def curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class Started:
 
     def __init__(self, folder, data, *options, processes=None, restarts=0):
         folder.mkdir(exist_ok=True)
+        # The user's own, of the name of our package: it is not run in our place.
+        (folder / "train.py").write_text("raise SystemExit('a train.py of the user was run')")
         self.out = folder / "run"
         self.process = subprocess.Popen(
             command(*LONG, "--data", data, *options, processes=processes, restarts=restarts),
@@ -150,6 +152,44 @@ def test_sigterm_writes_a_checkpoint_and_ends_a_run_that_goes_on_to_the_same_wei
     said = whole(tmp_path, colors, "--resume")
     assert f"continuing after epoch 1 and {done - 24} steps." in said
     assert_same(alone, started.out)
+
+
+# Processes that decode photos
+
+
+def decoders(started):
+    """The worker processes of a run."""
+    parent = started.process.pid
+    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(c) for c in found if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+
+
+def test_a_killed_decoder_ends_the_run_with_a_sentence(colors, tmp_path):
+    started = Started(tmp_path, colors, "--workers=2")
+    started.wait_for_step(2)
+    first, _ = decoders(started)
+    os.kill(first, signal.SIGKILL)
+    code, out, said = started.end()
+    assert (code, out) == (1, "")
+    assert said.splitlines()[-1] == (
+        "alexnet-train: A process that decodes photos was ended by SIGKILL from outside, often "
+        "because memory ran out: go on with --resume and fewer --workers, or with --workers 0."
+    )
+    assert "Traceback" not in said
+
+
+def test_sigterm_is_heard_while_a_run_waits_for_decoders_that_hang(colors, tmp_path):
+    started = Started(tmp_path, colors, "--workers=2")
+    started.wait_for_step(2)
+    hanging = decoders(started)
+    for decoder in hanging:
+        os.kill(decoder, signal.SIGSTOP)
+    time.sleep(2)  # what was decoded before is used up
+    started.process.send_signal(signal.SIGTERM)
+    code, out, said = started.end()
+    assert code == 0, said
+    started.stopped_at(out)
+    assert not any(Path(f"/proc/{decoder}").exists() for decoder in hanging)
 
 
 # Several processes
