@@ -199,7 +199,7 @@ def test_without_ray_a_sentence_names_the_extra(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["photos", "--ray"], "--ray writes its rows in parts, not to stdout: give --output."),
+        (["photos", "--ray"], "--ray writes its rows in parts, not to stdout: name a file."),
         (["--ray", "photos", "-o", "a.csv"], "photos is no address such as auto or HOST:PORT"),
         (["photos", "-o", "a.csv", "--ray", "ray://a:1"], "Ray Data does not run through Ray's"),
         (
