@@ -54,6 +54,25 @@ def write_photos(folder, count):
     return folder
 
 
+def nested(folder, depth, name="d"):
+    """So many folders in each other below `folder`, and a photo in the last; its path from there.
+
+    The path may be longer than the system takes.
+    """
+    (folder / "deep").mkdir()
+    handle = os.open(folder / "deep", os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=handle)
+        below = os.open(name, os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = below
+    photo = os.open("photo.bmp", os.O_CREAT | os.O_WRONLY, dir_fd=handle)
+    os.close(handle)
+    with os.fdopen(photo, "wb") as file:
+        file.write(small_photo(3))
+    return "/".join(["deep", *[name] * depth, "photo.bmp"])
+
+
 def write_tar(path, members, **options):
     """A tar of photos: name to bytes."""
     with tarfile.open(path, "w", **options) as tar:

@@ -299,7 +299,7 @@ def test_a_reader_that_has_had_enough_ends_the_run_quietly(many, model_path):
     [
         (["nowhere/"], "There is no file or folder nowhere/."),
         (["photos/*.png"], "No file matches photos/*.png."),
-        (["empty"], "There are no photos in empty: folders are searched for .bmp, "),
+        (["empty"], "There are no photos in empty: folders and tars are searched for ."),
         ([""], "An input is empty"),
         (["photos", "-o", "labels.xlsx"], "labels.xlsx does not say its format: end it in .csv"),
         (["photos", "--top-k", "0"], "'--top-k'"),
