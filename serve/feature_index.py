@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,15 @@ class Row:
     label: str
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A Parquet file of the index."""
+
+    path: Path
+    groups: tuple[int, ...]
+    """Rows of each of its row groups."""
+
+
 class FeatureIndex:
     """The rows of a labelling with `--features`, numbered from 0 over all its files."""
 
@@ -56,10 +67,14 @@ class FeatureIndex:
         """
         self.path = path
         self._parquet: Any = optional_import("pyarrow.parquet", extra="parquet")
-        self._files = [self._open(file) for file in _files(path)]
-        self._starts = np.cumsum([0, *(file.metadata.num_rows for file in self._files)])
-        self.rows = int(self._starts[-1])
-        names = self._files[0].schema_arrow.names
+        self._parts: list[_Part] = []
+        self.rows = 0
+        names: list[str] = []
+        for file in _files(path):
+            with self._opened(file) as table:
+                names = names or table.schema_arrow.names
+                self._parts.append(self._part(file, table))
+            self.rows += sum(self._parts[-1].groups)
         self._path_column = next((name for name in _PATHS if name in names), None)
         self._label_column = next((name for name in names if name.startswith("label")), None)
 
@@ -85,15 +100,17 @@ class FeatureIndex:
             IndexFileError: the rows do not say it, or name several.
         """
         found: set[tuple[str, ...]] = set()
-        for file in self._files:
-            if not set(_MODEL) <= set(file.schema_arrow.names):
-                raise IndexFileError(
-                    f"{self.path} does not say which model its features are from (timm's columns "
-                    "do not): ask for neighbours of its own rows, with --query-rows."
-                )
-            for group in range(file.num_row_groups):
-                batch = file.read_row_group(group, columns=list(_MODEL))
-                found |= set(zip(*(batch.column(name).to_pylist() for name in _MODEL), strict=True))
+        for part in self._parts:
+            with self._opened(part.path) as file:
+                if not set(_MODEL) <= set(file.schema_arrow.names):
+                    raise IndexFileError(
+                        f"{self.path} does not say which model its features are from (timm's "
+                        "columns do not): ask for neighbours of its own rows, with --query-rows."
+                    )
+                for group in range(file.num_row_groups):
+                    batch = file.read_row_group(group, columns=list(_MODEL))
+                    cells = (batch.column(name).to_pylist() for name in _MODEL)
+                    found |= set(zip(*cells, strict=True))
         if len(found) != 1:
             raise IndexFileError(
                 f"{self.path} has features of {len(found)} models, whose distances mean nothing: "
@@ -140,36 +157,49 @@ class FeatureIndex:
             for number, cells in self._cells(list(numbers), columns).items()
         }
 
-    def _open(self, path: Path) -> Any:
+    @contextmanager
+    def _opened(self, path: Path) -> Iterator[Any]:
+        """A part, open only while it is read: a folder may have more than can be open at once."""
         # Opened here: pyarrow takes no name with a byte that is not UTF-8.
-        source = path.open("rb")
-        try:
-            file = self._parquet.ParquetFile(source)
-        except (OSError, ValueError) as error:
-            source.close()
-            raise IndexFileError(
-                f"{path} is not a whole Parquet file: neighbours are looked for in what "
-                "`alexnet-label --features -o labels.parquet` wrote."
-            ) from error
-        schema = file.schema_arrow
-        if FEATURES not in schema.names:
+        with path.open("rb") as source:
+            try:
+                file = self._parquet.ParquetFile(source)
+            except (OSError, ValueError) as error:
+                raise IndexFileError(
+                    f"{path} is not a whole Parquet file: neighbours are looked for in what "
+                    "`alexnet-label --features -o labels.parquet` wrote."
+                ) from error
+            with file:
+                yield file
+
+    def _part(self, path: Path, file: Any) -> _Part:
+        if FEATURES not in file.schema_arrow.names:
             raise IndexFileError(f"{path} has no column '{FEATURES}': label with --features.")
-        return file
+        groups = range(file.num_row_groups)
+        return _Part(path, tuple(file.metadata.row_group(group).num_rows for group in groups))
 
     def _blocks(self) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
         compute: Any = optional_import("pyarrow.compute", extra="parquet")
-        for file, start in zip(self._files, self._starts.tolist(), strict=False):
-            first = start
-            for column in _columns(file):
-                rows = first + np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
-                first += len(column)
-                if not len(rows):
-                    continue
-                lengths = compute.unique(compute.list_value_length(column.drop_null())).to_pylist()
-                values = column.flatten().to_numpy(zero_copy_only=False)
-                if len(lengths) != 1 or not lengths[0]:
-                    raise IndexFileError(f"{self.path} has rows of different numbers of features.")
-                yield rows, values.astype(np.float32, copy=False).reshape(len(rows), lengths[0])
+        first = 0
+        for column in self._columns():
+            rows = first + np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+            first += len(column)
+            if not len(rows):
+                continue
+            lengths = compute.unique(compute.list_value_length(column.drop_null())).to_pylist()
+            values = column.flatten().to_numpy(zero_copy_only=False)
+            if len(lengths) != 1 or not lengths[0]:
+                raise IndexFileError(f"{self.path} has rows of different numbers of features.")
+            yield rows, values.astype(np.float32, copy=False).reshape(len(rows), lengths[0])
+
+    def _columns(self) -> Iterator[Any]:
+        """The features of all parts, block by block."""
+        for part in self._parts:
+            with self._opened(part.path) as file:
+                # Of one group after another: asked for all, pyarrow reads ahead without a limit.
+                for group in range(file.num_row_groups):
+                    for batch in file.iter_batches(_BLOCK, row_groups=[group], columns=[FEATURES]):
+                        yield batch.column(0)
 
     def _cells(self, numbers: Sequence[int], columns: list[str]) -> dict[int, list[Any]]:
         """Some columns of some rows; of the files only the row groups that hold them are read."""
@@ -178,26 +208,32 @@ class FeatureIndex:
                 raise IndexFileError(
                     f"{self.path} has the rows 0 to {self.rows - 1:,}, and no row {number}."
                 )
-        wanted, found = sorted(set(numbers)), {}
-        for file, start in zip(self._files, self._starts.tolist(), strict=False):
-            for group in range(file.num_row_groups):
-                end = start + file.metadata.row_group(group).num_rows
-                here = [number for number in wanted if start <= number < end]
-                if here:
-                    table = file.read_row_group(group, columns=columns)
-                    cells = [table.column(name) for name in columns]
-                    for number in here:
-                        found[number] = [column[number - start].as_py() for column in cells]
-                start = end
+        wanted, start = sorted(set(numbers)), 0
+        found: dict[int, list[Any]] = {}
+        for part in self._parts:
+            end = start + sum(part.groups)
+            here = wanted[bisect_left(wanted, start) : bisect_left(wanted, end)]
+            if here:
+                with self._opened(part.path) as file:
+                    found |= _read_cells(file, part.groups, start, here, columns)
+            start = end
         return found
 
 
-def _columns(file: Any) -> Iterator[Any]:
-    """The features of a file, block by block."""
-    # Of one group after another: asked for all, pyarrow reads ahead without a limit.
-    for group in range(file.num_row_groups):
-        for batch in file.iter_batches(_BLOCK, row_groups=[group], columns=[FEATURES]):
-            yield batch.column(0)
+def _read_cells(
+    file: Any, groups: Sequence[int], start: int, wanted: Sequence[int], columns: list[str]
+) -> dict[int, list[Any]]:
+    """Some columns of some rows of a part, whose first row is number `start`."""
+    found: dict[int, list[Any]] = {}
+    for group, rows in enumerate(groups):
+        here = wanted[bisect_left(wanted, start) : bisect_left(wanted, start + rows)]
+        if here:
+            table = file.read_row_group(group, columns=columns)
+            cells = [table.column(name) for name in columns]
+            for number in here:
+                found[number] = [column[number - start].as_py() for column in cells]
+        start += rows
+    return found
 
 
 def _files(path: Path) -> list[Path]:
@@ -208,7 +244,13 @@ def _files(path: Path) -> list[Path]:
     run = path / "run.json"
     if run.is_file() and '"state": "finished"' not in run.read_text("utf-8"):
         raise IndexFileError(f"The labelling in {path} is unfinished: give it once more, --resume.")
-    files = sorted(path.glob("*.parquet"))
+    files = sorted(path.glob("*.parquet"), key=_order)
     if not files:
         raise IndexFileError(f"There are no Parquet files in {path}.")
     return files
+
+
+def _order(path: Path) -> tuple[int, str]:
+    """Parts in the order of their numbers, which have more digits from 100,000 on."""
+    number = re.fullmatch(r"part-(\d+)\.parquet", path.name)
+    return (int(number[1]) if number else 0, path.name)

@@ -12,11 +12,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, BinaryIO, Literal
 
 import numpy as np
 
 from alexnet.errors import AlexNetError
+from alexnet.files import open_stream
 from serve import fiftyone, label_studio
 from serve.records import Row, Schema, Value
 
@@ -72,24 +73,38 @@ def open_part(path: Path, schema: Schema, *, format: Format) -> Iterator[Write]:
 
 
 @contextmanager
-def open_stdout(schema: Schema, *, format: Format) -> Iterator[Write]:
-    """Yield a function that writes one row to stdout.
+def open_rows(schema: Schema, *, format: Format, stream: Path | None = None) -> Iterator[Write]:
+    """Yield a function that writes one row to a device or a pipe, or to stdout.
 
     Raises:
         OutputError: the disk behind it is full.
+        OutputPathError: the reader of a pipe went away.
     """
     assert format in ON_STDOUT
     try:
-        # Not sys.stdout itself: rows are UTF-8 with plain newlines whatever the locale says, and a
-        # disk that fills up shows here and not when Python ends.
-        sys.stdout.flush()
-        file = os.fdopen(sys.stdout.fileno(), "w", encoding="utf-8", newline="", closefd=False)
-        with file, _text(file, schema, format) as write:
+        # Rows are UTF-8 with plain newlines whatever the locale says.
+        with (
+            _opened(stream) as raw,
+            io.TextIOWrapper(raw, "utf-8", newline="") as file,
+            _text(file, schema, format) as write,
+        ):
             yield write
     except BrokenPipeError:
         raise  # the reader of stdout has had enough: not an error worth a sentence
     except OSError as error:
-        raise OutputError(f"The output could not be written: {error.strerror}.") from error
+        raise OutputError(f"The output could not be written: {error.strerror or error}.") from error
+
+
+@contextmanager
+def _opened(stream: Path | None) -> Iterator[BinaryIO]:
+    if stream is not None:
+        with open_stream(stream) as file:
+            yield file
+        return
+    # Not sys.stdout itself: a disk that fills up shows here and not when Python ends.
+    sys.stdout.flush()
+    with os.fdopen(sys.stdout.fileno(), "wb", closefd=False) as file:
+        yield file
 
 
 def join(parts: Sequence[Path], target: Path, *, format: Format) -> None:

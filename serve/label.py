@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from alexnet.console import Command, log
-from serve import remote
 from serve.inputs import InputError
 from serve.label_options import label_options, labelling
 from serve.labelling import Outcome, label
+from serve.remote import interruptible
 
 HELP = """Label photos with their most probable classes.
 
-PHOTOS are files, folders (searched at every depth, hidden files left out), globs in
-quotes ('photos/**/*.jpg'), tar shards ('train-{0000..0146}.tar', read without
-unpacking), URLs (s3://, gs://, https://: whatever fsspec opens) and - for a list of
-paths on stdin, as many as you like. Rows come in the order of the arguments; a
+PHOTOS are files, folders (searched at every depth; hidden files, and folders of
+thumbnails or trash such as @eaDir, are left out), globs in quotes ('photos/**/*.jpg'),
+tar shards ('train-{0000..0146}.tar', read without unpacking, also tars in tars and what
+gzip, bzip2 or xz packed), URLs (s3://, gs://, https://: whatever fsspec opens) and - for
+a list of paths on stdin, as many as you like. Rows come in the order of the arguments; a
 folder's photos are sorted by path.
 
 \b
@@ -68,33 +66,14 @@ class _Main(Command):
 def main(**values: Any) -> None:
     """Label photos; the help is in HELP."""
     task = labelling(**values)
-    with _interruptible():
+    with interruptible():
         try:
             outcome = label(task)
         except InputError as error:
             raise click.UsageError(str(error)) from error
-    log(f"{_summary(outcome)} -> {'stdout' if task.output is None else values['output']}")
+    log(f"{_summary(outcome)} -> {'stdout' if values['output'] == '-' else values['output']}")
     if outcome.failed:
         raise click.exceptions.Exit(1)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let a terminated run clean up its temporary files, as an interrupted one does."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(number, _interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    remote.give_up()
-    signal.default_int_handler(number, frame)
 
 
 def _summary(outcome: Outcome) -> str:
@@ -102,4 +81,6 @@ def _summary(outcome: Outcome) -> str:
     now = outcome.labelled + outcome.failed - outcome.before
     before = f"; {outcome.before:,} of them by an earlier run" if outcome.before else ""
     rate = f" in {outcome.seconds:.1f} s ({now / outcome.seconds:,.1f} photos/s)" if now else ""
-    return f"{outcome.labelled:,} labelled{failed}{rate}{before}"
+    count = outcome.folders_left_out
+    folders = f"; {count:,} {'folder' if count == 1 else 'folders'} left out" if count else ""
+    return f"{outcome.labelled:,} labelled{failed}{rate}{before}{folders}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -10,9 +12,17 @@ import click
 
 from alexnet import options
 from alexnet.backends import BACKENDS
+from alexnet.files import (
+    OutputPathError,
+    check_output_file,
+    check_output_folder,
+    final_path,
+    is_stream,
+)
 from alexnet.photo import MAX_PIXELS
 from serve.formats import ENDINGS, EXPORTS, ON_STDOUT, Format
 from serve.inputs import Inputs
+from serve.manifests import DELIMITERS, is_parquet
 from serve.target import Target
 from serve.task import Labelling
 
@@ -34,6 +44,17 @@ def _ray_address(_: click.Context, __: click.Parameter, text: str | None) -> str
     return text
 
 
+def _delimiter(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    if text is None:
+        return None
+    character = DELIMITERS.get(text, "\t" if text == "\\t" else text)
+    if len(character) != 1 or character in '\r\n"':
+        raise click.BadParameter(
+            f"{text!r} is neither one character nor one of {', '.join(DELIMITERS)}."
+        )
+    return character
+
+
 _OPTIONS = [
     click.argument("photos", nargs=-1),
     click.option(
@@ -49,6 +70,14 @@ _OPTIONS = [
         help="The manifest's column.",
     ),
     click.option(
+        "--delimiter",
+        metavar="CHARACTER",
+        callback=_delimiter,
+        show_default="found in the line of names",
+        help="What stands between a CSV manifest's cells: a character, or its name "
+        f"({', '.join(DELIMITERS)}).",
+    ),
+    click.option(
         "-0", "--null", is_flag=True, help="Paths on stdin end with null characters, not lines."
     ),
     click.option(
@@ -58,7 +87,8 @@ _OPTIONS = [
         metavar="FILE|FOLDER/",
         show_default="stdout",
         help="File for the rows: .csv, .jsonl for JSON lines, .parquet. A folder, named with a "
-        "slash at its end, gets the parts as files of their own. - is stdout.",
+        "slash at its end, gets the parts as files of their own. - is stdout; a device or a named "
+        "pipe gets the rows as they come.",
     ),
     click.option(
         "--format",
@@ -125,7 +155,7 @@ _OPTIONS = [
     click.option(
         "--batch",
         type=click.IntRange(min=1),
-        show_default="4 on each core, or 16 where all work together",
+        show_default="4 where batches run side by side, each on a core, else 16",
         help="Photos that the model gets at once.",
     ),
     click.option(
@@ -178,6 +208,7 @@ def labelling(
     photos: tuple[str, ...],
     manifest: str | None,
     path_column: str,
+    delimiter: str | None,
     null: bool,
     output: str,
     format_name: str | None,
@@ -195,39 +226,65 @@ def labelling(
     if null and "-" not in photos:
         raise click.UsageError("--null is about the list on stdin: give - for PHOTOS.")
     if manifest is None:
-        options.refuse_unread("path_column", reason="There is no manifest with columns")
-    target = _target(output, cast(Format | None, format_name))
-    kind = cast(Format, format_name or "csv") if target is None else target.format
+        options.refuse_unread(
+            "path_column", "delimiter", reason="There is no manifest with columns"
+        )
+    elif is_parquet(manifest):
+        options.refuse_unread("delimiter", reason="A Parquet table has no delimiters")
+    wanted = cast(Format | None, format_name)
+    with _usage():
+        stream = Path(output) if output != "-" and is_stream(output) else None
+        target = None if output == "-" or stream else _target(output, wanted)
+    kind = _stream_format(output, wanted) if target is None else target.format
     if kind in EXPORTS:
         options.refuse_unread(
             "naming", "top_k", reason=f"{kind} has fields of its own, with one class"
         )
     if target is None:
+        where = "a device or a pipe" if stream else "stdout"
         if others["resume"]:
-            raise click.UsageError("What went to stdout can't be resumed: give --output.")
-        options.refuse_unread("part_photos", reason="Rows on stdout are not written in parts")
-    if others["ray"] is not None:
-        _check_ray(target, others["device"])
+            raise click.UsageError(f"What went to {where} can't be resumed: name a file.")
+        options.refuse_unread("part_photos", reason=f"Rows on {where} are not written in parts")
+        if others["ray"] is not None:
+            raise click.UsageError(f"--ray writes its rows in parts, not to {where}: name a file.")
+    if others["ray"] is not None and others["device"] not in ("cpu", "cuda"):
+        raise click.UsageError(f"Ray chooses the GPUs: give --device cuda, not {others['device']}.")
     return Labelling(
-        inputs=Inputs(arguments=photos, manifest=manifest, path_column=path_column, null=null),
+        inputs=Inputs(
+            arguments=photos,
+            manifest=manifest,
+            path_column=path_column,
+            delimiter=delimiter,
+            null=null,
+        ),
         output=target,
+        stream=stream,
         format=kind,
         **others,
     )
 
 
-def _check_ray(target: Target | None, device: str) -> None:
-    if target is None:
-        raise click.UsageError("--ray writes its rows in parts, not to stdout: give --output.")
-    if device not in ("cpu", "cuda"):
-        raise click.UsageError(f"Ray chooses the GPUs: give --device cuda, not {device}.")
+@contextmanager
+def _usage() -> Iterator[None]:
+    """What can't be written is wrong use, found out before anything is read."""
+    try:
+        yield
+    except OutputPathError as error:
+        raise click.UsageError(str(error)) from error
+    except OSError as error:  # links that go round in a circle
+        raise click.UsageError(f"{error.filename}: {error.strerror}.") from error
 
 
-def _target(output: str, format: Format | None) -> Target | None:
-    if output == "-":
-        if format is not None and format not in ON_STDOUT:
-            raise click.UsageError(f"{format} can't be written to stdout: give --output.")
-        return None
+def _stream_format(output: str, wanted: Format | None) -> Format:
+    """The format of rows that go to stdout, a device or a pipe."""
+    kind = wanted or ENDINGS.get(Path(output).suffix.lower(), "csv")
+    if kind not in ON_STDOUT:
+        where = "stdout" if output == "-" else "a device or a pipe"
+        raise click.UsageError(f"{kind} can't be written to {where}: name a file.")
+    return kind
+
+
+def _target(output: str, format: Format | None) -> Target:
     path = Path(output)
     is_folder = output.endswith("/") or path.is_dir()
     meant = ENDINGS.get(path.suffix.lower())
@@ -235,16 +292,17 @@ def _target(output: str, format: Format | None) -> Target | None:
         raise click.UsageError(
             f"The name {output} says {meant}, and --format says {format}: leave one of them out."
         )
-    if format == "fiftyone":
-        if not path.name:
-            raise click.UsageError(f"{output} is no name for a new folder.")
-        return Target(path=path, format=format, keeps_parts=False)
-    if is_folder:
-        return Target(path=path, format=format or "csv", keeps_parts=True)
-    kind = format or meant
+    if format == "fiftyone" and not path.name:
+        raise click.UsageError(f"{output} is no name for a new folder.")
+    keeps_parts = is_folder and format != "fiftyone"
+    kind = format or "csv" if keeps_parts else format or meant
     if kind is None:
         raise click.UsageError(
             f"{output} does not say its format: end it in {', '.join(ENDINGS)}, or in / for a "
             "folder, or give --format."
         )
-    return Target(path=path, format=kind, keeps_parts=False)
+    (check_output_folder if keeps_parts or kind == "fiftyone" else check_output_file)(path)
+    # Through a link, what it points at is written, and its parts lie beside that.
+    return Target(
+        path=final_path(path) if path.is_symlink() else path, format=kind, keeps_parts=keeps_parts
+    )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
 from alexnet.console import log, progress
-from serve.formats import OutputError, open_stdout
+from serve.folders import LeftOut
+from serve.formats import OutputError, open_rows
 from serve.inputs import entries
 from serve.labeller import Labeller, open_labeller
 from serve.parquet import check_parquet
@@ -33,6 +34,8 @@ class Outcome:
     """From the first photo to the last row; loading the model is not in it."""
     before: int = 0
     """Photos of these that an interrupted run had done."""
+    folders_left_out: int = 0
+    """Folders that were not searched: hidden ones, and those of thumbnails or trash."""
 
 
 def label(task: Labelling) -> Outcome:
@@ -46,28 +49,34 @@ def label(task: Labelling) -> Outcome:
         AlexNetError: the model or the output; whole parts are kept, for a run that resumes.
     """
     if task.output is None:
-        return _label_to_stdout(task)
+        return _label_to_stream(task)
     if task.output.format == "parquet":
         check_parquet()
     with open_run(task.output, resume=task.resume) as run, _explained(run):
         if run.is_begun:
+            run.check_place()
             run.agree(task.facts())
+            if task.batch is None:  # an earlier version may have chosen another
+                task = replace(task, batch=run.state.get("batch"))
         else:
+            left_out = LeftOut()
             with progress("Listing photos", total=None, unit="photos") as bar:
-                run.begin(task.facts(), entries(task.inputs), each=bar.advance)
+                found = entries(task.inputs, left_out)
+                run.begin(task.facts(), found, left_out=left_out, each=bar.advance)
+            _tell_empty(left_out)
         with open_labeller(task) as labeller:
             part_rows = _part_rows(task, labeller.batch)
             facts = {"batch": labeller.batch, "part_photos": part_rows}
             run.agree(_model_facts(labeller.rows) | facts)
-            done = run.progress
+            done, passed = run.progress, run.state.get("folders_left_out", 0)
             if run.is_finished:
-                return Outcome(done.photos - done.failed, done.failed, 0.0, done.photos)
+                return Outcome(done.photos - done.failed, done.failed, 0.0, done.photos, passed)
             run.start_session(labeller.session)
             start = time.perf_counter()
             _write_parts(run, labeller, part_rows=part_rows)
             run.finish()
         seconds, before, done = time.perf_counter() - start, done.photos, run.progress
-        return Outcome(done.photos - done.failed, done.failed, seconds, before)
+        return Outcome(done.photos - done.failed, done.failed, seconds, before, passed)
 
 
 def _part_rows(task: Labelling, batch: int) -> int:
@@ -109,7 +118,7 @@ def _extent(run: Run, start: Place) -> Extent:
     return Extent(photos=photos, shards=shards, start=start)
 
 
-def _label_to_stdout(task: Labelling) -> Outcome:
+def _label_to_stream(task: Labelling) -> Outcome:
     files = shards = 0
     if task.inputs.are_countable:
         with progress("Listing photos", total=None, unit="photos") as bar:
@@ -119,20 +128,27 @@ def _label_to_stdout(task: Labelling) -> Outcome:
     # Nobody knows how many photos a shard holds.
     extent = Extent(photos=files - shards, shards=shards) if shards else None
     total = None if shards else files or None
-    photos = 0
+    photos, left_out = 0, LeftOut()
     with open_labeller(task) as labeller:
         start = time.perf_counter()
         with (
-            open_stdout(labeller.rows.schema, format=task.format) as write,
+            open_rows(labeller.rows.schema, format=task.format, stream=task.stream) as write,
             progress("Labelling", total=total, unit="photos") as bar,
-            closing(labeller.label(entries(task.inputs), START)) as labelled,
+            closing(labeller.label(entries(task.inputs, left_out), START)) as labelled,
         ):
             note = Note(bar, files=files, extent=extent)
             for photo in labelled:
                 write(photo.row)
                 photos += 1
                 note.add(photo)
-    return Outcome(photos - note.failed, note.failed, time.perf_counter() - start)
+    _tell_empty(left_out)
+    seconds, passed = time.perf_counter() - start, left_out.folders
+    return Outcome(photos - note.failed, note.failed, seconds, folders_left_out=passed)
+
+
+def _tell_empty(left_out: LeftOut) -> None:
+    for name in left_out.inputs:
+        log(f"There are no photos in {name}.")
 
 
 @contextmanager

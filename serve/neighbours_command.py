@@ -119,6 +119,7 @@ def main(
     from serve.feature_index import FeatureIndex
     from serve.neighbours import Runner, find, photo_queries, row_queries
     from serve.records import one_line
+    from serve.remote import interruptible
     from serve.sheet import write_sheet
 
     photos = (*query, *queries)
@@ -131,7 +132,8 @@ def main(
     if output is None:
         options.refuse_unread("folder", reason="Photos are opened for a sheet (--output) only")
     index = FeatureIndex(labels)
-    asked = photo_queries(index, photos, Runner(**runner)) if photos else []
+    with interruptible():
+        asked = photo_queries(index, photos, Runner(**runner)) if photos else []
     asked += row_queries(index, query_rows) if query_rows else []
     answers = find(index, asked, count)
     if as_json:

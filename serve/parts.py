@@ -7,7 +7,6 @@ was begun and not counted is done again. Every part but the last has the same nu
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from alexnet.files import atomic_path, naming, write_json
+from alexnet.files import atomic_path, naming, replace_file, write_json
 from alexnet.machine import cores, cpu_model, versions
+from serve.folders import LeftOut
 from serve.formats import PART_ENDINGS, OutputError, Write, join, open_part
 from serve.listing import read_listing, write_listing
 from serve.reading import START, Place
@@ -27,6 +27,8 @@ from serve.shards import is_shard
 from serve.target import Target
 
 _RUN, _LISTING, _JOINED = "run.json", "inputs.list", "joined"
+# Grows when other photos are found in a tar than before, and a place within it means another one.
+_TARS = 2
 _OURS = ("part-", f"{_RUN}.", f"{_LISTING}.")
 _RUNTIMES = ("torch", "onnxruntime", "onnxruntime-gpu", "openvino")
 _PACKAGES = (*_RUNTIMES, "numpy", "pillow", "pyarrow", "ray")
@@ -68,9 +70,16 @@ class Run:
         return self.state.get("state") == "finished"
 
     def begin(
-        self, facts: Mapping[str, Any], entries: Iterable[str], *, each: Callable[[], object]
+        self,
+        facts: Mapping[str, Any],
+        entries: Iterable[str],
+        *,
+        left_out: LeftOut,
+        each: Callable[[], object],
     ) -> None:
         """Write down what is to be labelled, `each` called for every entry, and `facts`.
+
+        `left_out` is what the search for `entries` counts.
 
         Raises:
             InputError: as `serve.inputs.entries`.
@@ -85,7 +94,8 @@ class Run:
                 yield entry
 
         digest = write_listing(self.folder / _LISTING, counted())
-        listed = {"entries": count, "shards": shards, "entries_sha256": digest}
+        listed: dict[str, Any] = {"entries": count, "shards": shards, "entries_sha256": digest}
+        listed |= {"tars": _TARS, "folders_left_out": left_out.folders}
         self.state = {"state": "running", **facts, **listed, "sessions": []}
         self._save()
 
@@ -97,15 +107,24 @@ class Run:
         """
         others = [k for k, v in facts.items() if k in self.state and self.state[k] != v]
         if others:
-            said = ", ".join(
-                f"{name} (was {_short(self.state[name])}, is {_short(facts[name])})"
-                for name in others
-            )
+            said = ", ".join(text for k in others for text in _changes(k, self.state[k], facts[k]))
             raise OutputError(
                 f"The run in {self.folder} was begun with other settings: {said}. "
                 "Resume it with its own, or write elsewhere."
             )
         self.state |= facts
+
+    def check_place(self) -> None:
+        """Refuse to go on within a tar in which an earlier version found other photos.
+
+        Raises:
+            OutputError: the next photo lies in one.
+        """
+        if self.progress.next[1] and self.state.get("tars") != _TARS:
+            raise OutputError(
+                f"The run in {self.folder} was begun by another version of alexnet, which found "
+                "other photos in tars, and stands within one: remove the folder and label anew."
+            )
 
     def start_session(self, facts: Mapping[str, Any]) -> None:
         """Note in run.json which machine and versions do the parts from here on, and `facts`."""
@@ -161,10 +180,11 @@ class Run:
             _remove(joined)
             join(parts, joined, format=target.format)
             if joined.is_file():
-                _make_durable(joined)
-            elif target.path.is_dir():
-                target.path.rmdir()  # it is empty, as it was at the beginning
-            joined.replace(target.path)
+                replace_file(joined, target.path)
+            else:
+                if target.path.is_dir():
+                    target.path.rmdir()  # it is empty, as it was at the beginning
+                joined.replace(target.path)
         with suppress(OSError):  # the rows are in their place: what is left over does no harm
             self.remove()
 
@@ -220,9 +240,14 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _make_durable(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def _changes(name: str, was: Any, now: Any) -> Iterator[str]:
+    """What differs, field by field."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key in {**was, **now}:
+            if was.get(key) != now.get(key):
+                yield from _changes(f"{name}.{key}", was.get(key), now.get(key))
+    else:
+        yield f"{name} (was {_short(was)}, is {_short(now)})"
 
 
 def _short(value: object) -> str:

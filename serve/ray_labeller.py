@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import Any
 from alexnet.child_process import ROOT
 from alexnet.console import log, progress
 from alexnet.errors import AlexNetError, optional_import
-from serve.labeller import Labeller
+from serve.labeller import Labeller, batch_of
 from serve.pipeline import Labelled
 from serve.ray_worker import LABELLED, STRETCH, Attempts, Orders, Worker, count, describe
 from serve.reading import Place
@@ -132,7 +132,7 @@ def _silence() -> Iterator[None]:
 
 
 def _opened(ray: Any, task: Labelling) -> Labeller:
-    orders = Orders(task=_for_one(task), folder=str(Path.cwd()))
+    orders = Orders(task=for_one(task), folder=str(Path.cwd()))
     cpus, gpus = orders.task.threads or 1, int(task.device != "cpu")
     resources = {"num_cpus": cpus, "num_gpus": gpus}
     there: dict[str, float] = ray.cluster_resources()
@@ -150,16 +150,14 @@ def _opened(ray: Any, task: Labelling) -> Labeller:
     return RayLabeller(ray, orders, rows, batch=batch, pool=int(room), resources=resources)
 
 
-def _for_one(task: Labelling) -> Labelling:
+def for_one(task: Labelling) -> Labelling:
     """`task` for one of many predictors: a core each, and the batches of a local run."""
     threads = task.threads or 1
-    # As `Predictor` takes them for a backend with a stream for each of several cores.
-    batch = 4 if task.mode == "throughput" and task.device == "cpu" else 16
     return dataclasses.replace(
         task,
         threads=threads,
         decoders=task.decoders or threads,
-        batch=task.batch or batch,
+        batch=batch_of(task),
         ray=None,
         output=None,
     )
@@ -190,7 +188,10 @@ class RayLabeller:
 
     def _label(self, entries: Iterable[str], start: Place) -> Iterator[Labelled]:
         counted = self._counted(islice(entries, start[0], None))
-        work = [self._put(one) for one in stretches(counted, start=start, batch=self.batch)]
+        work, photos = [], []
+        for one in stretches(counted, start=start, batch=self.batch):
+            work.append(self._put(one))
+            photos.append(one.photos)
         if not work:
             return
         data = self._ray.data
@@ -208,14 +209,8 @@ class RayLabeller:
             compute=data.ActorPoolStrategy(size=min(self._pool, len(work))),
             **self._resources,
         )
-        number = 0
-        for table in done.iter_batches(batch_size=None, batch_format="pyarrow"):
-            for cell in table[LABELLED]:
-                found, labelled = pickle.loads(cell.as_py())
-                assert found == number, "Ray Data changed the order"
-                yield from labelled
-                number += 1
-        assert number == len(work), "Ray Data lost a stretch"
+        tables = done.iter_batches(batch_size=None, batch_format="pyarrow")
+        yield from in_order((pickle.loads(c.as_py()) for t in tables for c in t[LABELLED]), photos)
 
     def _counted(self, entries: Iterable[str]) -> Iterator[tuple[str, int]]:
         """Entries and the number of their photos; shards are counted on the cluster."""
@@ -234,6 +229,33 @@ class RayLabeller:
         return self._ray.put(arrow.table({STRETCH: cell}))
 
 
+def in_order(
+    done: Iterable[tuple[int, Sequence[Labelled]]], photos: Sequence[int]
+) -> Iterator[Labelled]:
+    """The rows of all stretches, which have to come whole and in their order.
+
+    Args:
+        done: number and rows of each stretch, as they come back.
+        photos: of each stretch.
+
+    Raises:
+        RayError: a row would be lost, doubled or in another's place.
+    """
+    number = 0
+    for found, labelled in done:
+        if found != number or number == len(photos) or len(labelled) != photos[number]:
+            raise RayError(
+                f"Ray gave back {len(labelled):,} rows of piece {found:,} where those of piece "
+                f"{number:,} were due: its rows can't be trusted, give the command with --resume."
+            )
+        yield from labelled
+        number += 1
+    if number != len(photos):
+        raise RayError(
+            f"Ray gave back {number:,} pieces of {len(photos):,}: give the command with --resume."
+        )
+
+
 def _calm(context: Any) -> None:
     """Let Ray Data keep the order and say nothing; the bar of a labelling is drawn already."""
     context.execution_options.preserve_order = True
@@ -248,7 +270,7 @@ def _explained() -> Iterator[None]:
     """One sentence for what went wrong on the cluster; a sentence of ours as it is."""
     try:
         yield
-    except (RayError, AssertionError):
+    except RayError:
         raise
     except Exception as error:
         # What failed in another process arrives as an error of both kinds, with its traceback.

@@ -7,11 +7,13 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import NoReturn
 
 from alexnet.photo_error import PhotoError
-from serve.remote import UrlReader, is_url
+from serve.folders import is_long, open_file
+from serve.remote import UrlReader, is_url, unreadable
 from serve.shards import is_shard, photos_in_shard
 
 Place = tuple[int, int]
@@ -46,8 +48,27 @@ def items(entries: Iterable[str], *, start: Place = START, readers: int = 16) ->
                     source = _failing(content) if isinstance(content, PhotoError) else content
                     yield Item(path, source, (number, members))
             else:
-                yield Item(entry, urls.later(entry) if is_url(entry) else entry, (number + 1, 0))
+                yield Item(entry, _source(entry, urls), (number + 1, 0))
             members = 0
+
+
+def _source(entry: str, urls: UrlReader) -> str | Callable[[], bytes]:
+    if is_url(entry):
+        return urls.later(entry)
+    return partial(_read_long, entry) if is_long(entry) else entry
+
+
+def _read_long(path: str) -> bytes:
+    """The bytes of a file whose path is too long for those who open it by that.
+
+    Raises:
+        PhotoError: it can't be read.
+    """
+    try:
+        with open_file(path) as file:
+            return file.read()
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _failing(error: PhotoError) -> Callable[[], bytes]:

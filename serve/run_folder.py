@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from serve.formats import OutputError
@@ -23,12 +23,11 @@ def open_run(target: Target, *, resume: bool) -> Iterator[Run]:
             the folder holds something else.
     """
     run = Run(target)
-    made = not run.folder.exists()
-    if not made and not run.folder.is_dir():
+    if run.folder.exists() and not run.folder.is_dir():
         raise OutputError(f"{run.folder} is in the way: remove it, or name another output.")
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with _alone(run.folder):
-        _check_place(run)
+    _check_target(target)
+    with _made(run.folder) as made, _alone(run.folder):
+        _check_folder(run)
         run.load()
         if run.is_finished and not resume:
             raise OutputError(f"{run.folder} holds a finished run: name another folder.")
@@ -48,15 +47,36 @@ def open_run(target: Target, *, resume: bool) -> Iterator[Run]:
             raise
 
 
-def _check_place(run: Run) -> None:
-    target = run.target.path
-    if not run.target.keeps_parts and target.exists():
-        if run.target.format == "fiftyone":
-            if not target.is_dir() or any(target.iterdir()):
-                raise OutputError(f"{target} is there already: name a new folder.")
-        elif not target.is_file():
-            kind = "a folder" if target.is_dir() else "no ordinary file"
-            raise OutputError(f"{target} is {kind}: name a file, or write to '-'.")
+@contextmanager
+def _made(folder: Path) -> Iterator[bool]:
+    """Make a folder, and those above it; after an error, remove those that are empty again.
+
+    Yields whether it was made.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield bool(missing)
+    except BaseException:
+        for one in missing:
+            with suppress(OSError):  # a run that can be resumed, or something else, is in it
+                one.rmdir()
+        raise
+
+
+def _check_target(target: Target) -> None:
+    path = target.path
+    if target.keeps_parts or not path.exists():
+        return
+    if target.format == "fiftyone":
+        if not path.is_dir() or any(path.iterdir()):
+            raise OutputError(f"{path} is there already: name a new folder.")
+    elif not path.is_file():
+        kind = "a folder" if path.is_dir() else "no ordinary file"
+        raise OutputError(f"{path} is {kind}: name a file, or write to '-'.")
+
+
+def _check_folder(run: Run) -> None:
     # Many programs call their files part-00000: without a run.json they are not ours.
     begun = run.is_on_disk or not run.target.keeps_parts
     others = [

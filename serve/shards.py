@@ -2,52 +2,56 @@
 
 from __future__ import annotations
 
-import gzip
 import io
+import os
 import sys
-import tarfile
-import zlib
+from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import islice
-from pathlib import Path
-from typing import IO, Any
 
+from alexnet import tars
+from alexnet.container import HEAD, sniff, sniff_other
+from alexnet.junk import is_junk
+from alexnet.photo_endings import has_photo_ending
 from alexnet.photo_error import CorruptPhotoError, PhotoError
-from serve.folders import is_photo_name
+from alexnet.tars import TAR_SUFFIXES, Entry, Stream, TarDamageError, compression, entries, open_tar
+from serve.folders import open_file
 from serve.remote import MAX_BYTES, is_url, open_url, too_large, unreadable
 
-SUFFIXES = (".tar", ".tar.gz", ".tgz")
-"""Endings of what is read as a shard."""
-
-_END = bytes(tarfile.BLOCKSIZE)
-_SKIP = 2**20
+# Tars in tars in tars: ImageNet's is one of the second level. A tar that holds itself has no end.
+_DEPTH = 4
+# Files of a tar that a hard link may lead to: those before it, so many of them.
+_REMEMBERED = 100_000
 
 
 class CorruptShardError(CorruptPhotoError):
-    """A shard that begins as a tar should and then breaks off or makes no sense."""
+    """A shard that can't be read, or not to its end."""
 
     code = "corrupt_shard"
 
 
+class EmptyShardError(PhotoError):
+    """A shard without a photo."""
+
+    code = "empty_shard"
+
+
 def is_shard(name: str) -> bool:
     """Whether a path or URL is read as a shard."""
-    return _file_name(name).endswith(SUFFIXES)
-
-
-def _file_name(name: str) -> str:
-    return (name.partition("?")[0] if is_url(name) else name).lower()
+    return (name.partition("?")[0] if is_url(name) else name).lower().endswith(TAR_SUFFIXES)
 
 
 def photos_in_shard(shard: str, *, skip: int = 0) -> Iterator[tuple[str, bytes | PhotoError]]:
     """Path (`shard.tar/key.jpg`) and bytes of each photo in a shard, in the shard's order.
 
-    Photos are told by their endings, hidden ones left out. A photo that can't be read, a link say,
-    has an error in the place of its bytes. So has the shard itself, under its own name, when it
-    can't be opened or is damaged; nothing follows then.
+    Photos are told by their endings, and where a name has none by their first bytes; hidden ones,
+    thumbnails and trash are left out. Tars inside are read as folders of their name would be. A
+    photo that can't be read, a link to nowhere say, has an error in the place of its bytes. So has
+    the shard itself, under its own name, when it can't be opened, is damaged or holds no photo;
+    nothing follows then.
 
     Args:
-        shard: a path or URL.
+        shard: a path or URL. What it is compressed with, its first bytes say.
         skip: pairs at the beginning that are left out, their bytes not looked at.
     """
     return islice(_pairs(shard, skip), skip, None)
@@ -58,106 +62,173 @@ def count_photos(shard: str) -> int:
     return sum(1 for _ in _pairs(shard, sys.maxsize))
 
 
+def is_empty(shard: str) -> bool:
+    """Whether a shard can be read and holds no photo; it is read as far as the first one."""
+    return any(isinstance(content, EmptyShardError) for _, content in _pairs(shard, 1))
+
+
 def _pairs(shard: str, skip: int) -> Iterator[tuple[str, bytes | PhotoError]]:
     """All pairs, the first `skip` without their bytes."""
     count = 0
     try:
-        with _open(shard) as file:
-            for pair in _members(shard, file, skip):
+        with open_url(shard) if is_url(shard) else open_file(shard) as file:
+            stream = open_tar(file)
+            # The descriptor of a local tar that is not compressed.
+            disk = stream.fileno() if isinstance(stream, io.FileIO) else None
+            for pair in _Shard(skip).pairs(shard, stream, entries(stream), disk=disk, depth=1):
                 count += 1
                 yield pair
+        if not count:
+            yield shard, EmptyShardError("This tar holds no photo.")
     except PhotoError as error:
         yield shard, error
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+    except TarDamageError as error:
         yield shard, _damaged(error, count)
     except Exception as error:  # a disk, or a store with errors of its own
         yield shard, unreadable(shard, error)
 
 
-def _open(shard: str) -> IO[bytes]:
-    file = open_url(shard) if is_url(shard) else Path(shard).open("rb")  # noqa: SIM115
-    if _file_name(shard).endswith(".tar"):
-        return file
-    return io.BufferedReader(_Unzipped(file))
+def _damaged(error: TarDamageError, count: int) -> CorruptShardError:
+    rest = f" {count:,} photos of it were read, the rest is missing." if count else ""
+    return CorruptShardError(f"This tar can't be read to its end: {error}.{rest}")
 
 
-def _members(shard: str, file: IO[bytes], skip: int) -> Iterator[tuple[str, bytes | PhotoError]]:
-    watched = _Watched(file)
-    stream: Any = watched
-    tar: Any
-    with tarfile.open(fileobj=stream, mode="r:") as tar:
-        while (member := tar.next()) is not None:
-            tar.members.clear()  # it would keep every header to the end
-            if member.isdir() or not is_photo_name(member.name):
+class _Shard:
+    """One reading of a tar, and of the tars in it."""
+
+    def __init__(self, skip: int) -> None:
+        self._skip = skip
+        # What a hard link may lead to: files before it, by their paths.
+        self._files: OrderedDict[str, Entry] = OrderedDict()
+
+    def pairs(
+        self, folder: str, stream: Stream, found: Iterator[Entry], *, disk: int | None, depth: int
+    ) -> Iterator[tuple[str, bytes | PhotoError]]:
+        """What `photos_in_shard` gives.
+
+        Args:
+            folder: the tar's name.
+            stream: what it is read from.
+            found: its entries.
+            disk: a descriptor of the file where the bytes lie as they are, if they do.
+            depth: 1, in a tar 2, and so on.
+
+        Raises:
+            TarDamageError: the tar is damaged.
+        """
+        for entry in found:
+            path = f"{folder}/{entry.name}"
+            if entry.kind == "folder" or any(map(is_junk, entry.name.split("/"))):
                 continue
-            path = f"{shard}/{member.name}"
-            skip -= 1
-            if not member.isreg() or member.issparse():
-                reason = "is a link or another special entry of its tar and has no bytes"
-                yield path, PhotoError(f"'{path}' {reason}.", code="unreadable_file")
-            elif member.size > MAX_BYTES:
-                yield path, too_large(path)
+            if entry.kind == "file" and disk is not None:
+                self._remember(path, entry)
+            if entry.kind == "file" and is_shard(entry.name):
+                yield from self._inner(path, stream, entry, disk=disk, depth=depth + 1)
+            elif has_photo_ending(entry.name):
+                yield path, self._content(path, folder, stream, entry, disk=disk)
+            elif entry.kind == "file" and "." not in entry.name.rpartition("/")[2]:
+                peeked = _Peeked(stream, entry, HEAD)
+                if sniff(peeked.head) or sniff_other(peeked.head):
+                    yield path, self._content(path, folder, peeked, entry, disk=disk)
+
+    def _inner(
+        self, path: str, stream: Stream, entry: Entry, *, disk: int | None, depth: int
+    ) -> Iterator[tuple[str, bytes | PhotoError]]:
+        """The pairs of a tar in a tar. Where that is damaged, the outer one goes on behind it."""
+        count = 0
+        try:
+            if depth > _DEPTH:
+                raise TarDamageError(f"more than {_DEPTH} tars lie in each other")
+            peeked = _Peeked(stream, entry, tars.HEAD)
+            inside: Stream = peeked
+            if compression(peeked.head):
+                inside, disk = open_tar(_Limited(peeked, entry.length)), None
+                found = entries(inside)
             else:
-                # Of what is skipped the last byte is read, to know that it is there.
-                size = member.size if skip < 0 else min(1, member.size)
-                watched.seek(member.offset_data + member.size - size)
-                data = watched.read(size)
-                if len(data) < size:
-                    raise tarfile.ReadError
-                yield path, data
-    if watched.last != _END:  # tarfile takes damage here for the end
-        raise tarfile.ReadError
+                found = entries(peeked, start=entry.offset, end=entry.offset + entry.length)
+            for pair in self.pairs(path, inside, found, disk=disk, depth=depth):
+                count += 1
+                yield pair
+        except TarDamageError as error:
+            yield path, _damaged(error, count)
+        else:
+            if not count:
+                yield path, EmptyShardError("This tar holds no photo.")
+
+    def _content(
+        self, path: str, folder: str, stream: Stream, entry: Entry, *, disk: int | None
+    ) -> bytes | PhotoError:
+        self._skip -= 1
+        if entry.kind == "hard_link" and disk is not None:
+            linked = self._files.get(f"{folder}/{entry.target}")
+            if linked is not None:
+                self._remember(path, linked)
+                if linked.length > MAX_BYTES:
+                    return too_large(path)
+                return os.pread(disk, linked.length, linked.offset) if self._skip < 0 else b""
+        if entry.kind != "file":
+            return _no_bytes(path, entry)
+        if entry.length > MAX_BYTES:
+            return too_large(path)
+        # Of what is skipped the last byte is read, to know that it is there.
+        size = entry.length if self._skip < 0 else min(1, entry.length)
+        stream.seek(entry.offset + entry.length - size)
+        data = stream.read(size)
+        if len(data) < size:
+            raise TarDamageError("it ends early")
+        return data
+
+    def _remember(self, path: str, entry: Entry) -> None:
+        self._files[path] = entry
+        if len(self._files) > _REMEMBERED:
+            self._files.popitem(last=False)
 
 
-def _damaged(error: Exception, count: int) -> CorruptShardError:
-    if not count and "header" in str(error):
-        return CorruptShardError("This is no tar, or its beginning is damaged.")
-    return CorruptShardError(
-        f"This tar breaks off or is damaged: {count:,} photos of it were read, the rest is missing."
+def _no_bytes(path: str, entry: Entry) -> PhotoError:
+    kinds = {"symbolic_link": "a link", "hard_link": "a link", "sparse": "stored with holes"}
+    what = kinds.get(entry.kind, "a special entry")
+    to = f" to '{entry.target}', whose bytes can't be gone back to" if what == "a link" else ""
+    return PhotoError(
+        f"'{path}' is {what}{to} in its tar: unpack that to read it.", code="unreadable_file"
     )
 
 
-class _Unzipped(gzip.GzipFile):
-    """A gzip stream, which can't jump: to go forward in it is to read."""
+class _Peeked:
+    """A stream that stands at an entry, of which the first bytes are known."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(fileobj=file)
-        self._source = file
-
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        super().close()
-        self._source.close()
-
-
-class _Watched:
-    """A file that is read forwards only, and the block that was read last."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._at, self.last = file, 0, b""
+    def __init__(self, stream: Stream, entry: Entry, size: int) -> None:
+        stream.seek(entry.offset)
+        self.head = self._waiting = stream.read(min(size, entry.length))
+        self._stream, self._at = stream, entry.offset
 
     def tell(self) -> int:
+        """Bytes before the place where it stands."""
         return self._at
 
-    def read(self, size: int) -> bytes:
-        """`size` bytes, fewer only at the end of the file."""
-        parts = []
-        while size > 0 and (part := self._file.read(size)):
-            parts.append(part)
-            size -= len(part)
-        self.last = parts[0] if len(parts) == 1 else b"".join(parts)
-        self._at += len(self.last)
-        return self.last
+    def read(self, size: int, /) -> bytes:
+        """`size` bytes, fewer only at the end."""
+        data, self._waiting = self._waiting[:size], self._waiting[size:]
+        if len(data) < size:
+            data += self._stream.read(size - len(data))
+        self._at += len(data)
+        return data
 
-    def seek(self, position: int) -> None:
-        """Go forward; past the end there is nothing to read."""
-        if position < self._at:
-            raise tarfile.ReadError("a header that points backwards")
-        # A stream from a web server calls itself seekable, and is not.
-        with suppress(OSError, ValueError):
-            self._file.seek(position)
-            self._at = position
-        while self._at < position and self.read(min(_SKIP, position - self._at)):
-            pass
+    def seek(self, position: int, /) -> None:
+        """Go forward."""
+        self._waiting = self._waiting[position - self._at :]
+        if not self._waiting:
+            self._stream.seek(position)
+        self._at = position
+
+
+class _Limited:
+    """Some bytes of a stream, from where it stands."""
+
+    def __init__(self, stream: Stream, length: int) -> None:
+        self._stream, self._left = stream, length
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes; none at the end."""
+        data = self._stream.read(min(size, self._left))
+        self._left -= len(data)
+        return data

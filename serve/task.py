@@ -23,9 +23,11 @@ class Labelling:
 
     inputs: Inputs
     output: Target | None
-    """None is stdout."""
+    """None: the rows go to `stream` as they come."""
+    stream: Path | None = None
+    """A device or a pipe; None is stdout."""
     format: Format = "csv"
-    """Of the rows on stdout."""
+    """Of the rows on stdout or another stream."""
     model: Path | None = None
     """None is the model that ships."""
     backend: str = "auto"
@@ -40,7 +42,7 @@ class Labelling:
     probabilities: bool = False
     features: bool = False
     batch: int | None = None
-    """None is the predictor's own choice."""
+    """None is 4 or 16 (`serve.labeller.batch_of`)."""
     part_photos: int = 10_000
     """Photos in a part, rounded up to whole batches."""
     decoders: int | None = None
@@ -59,7 +61,10 @@ class Labelling:
         shaping = ("top_k", "names", "naming", "probabilities", "features")
         numeric = ("device", "threads", "mode", "fast", "max_pixels")
         facts = {name: getattr(self, name) for name in (*shaping, *numeric)}
-        facts |= {"inputs": dataclasses.asdict(self.inputs), "working_folder": str(Path.cwd())}
+        inputs = dataclasses.asdict(self.inputs)
+        if self.inputs.delimiter is None:
+            del inputs["delimiter"]  # runs that were begun before there was the option have none
+        facts |= {"inputs": inputs, "working_folder": str(Path.cwd())}
         if self.output is not None:
             facts["format"] = self.output.format
         plain: dict[str, Any] = json.loads(json.dumps(facts))

@@ -10,13 +10,14 @@ from PIL import Image
 
 from alexnet.config import InputConfig
 from alexnet.photo import PhotoError, Source, load_photo
+from alexnet.tars import TAR_SUFFIXES
 from serve.remote import is_url, read_url
 from serve.shards import photos_in_shard
 
 SIDE = 224
 """Pixels, twice what they measure on a page, for screens of high density."""
 
-_IN_SHARD = re.compile(r"(.+?\.(?:tar|tar\.gz|tgz))/.+", re.IGNORECASE)
+_IN_SHARD = re.compile(rf"(.+?(?:{'|'.join(map(re.escape, TAR_SUFFIXES))}))/.+", re.IGNORECASE)
 
 
 def thumbnails(paths: Iterable[str], folder: Path) -> dict[str, Image.Image | None]:

@@ -99,6 +99,7 @@ def test_the_layers_of_a_preset_end_in_its_answer_and_agree_with_its_graph(tmp_p
 # Perturbed graphs
 
 
+# Each with the graph or the checkpoint named first, in turns.
 @pytest.mark.parametrize(
     ("first", "change"),
     [
@@ -113,12 +114,12 @@ def test_the_layers_of_a_preset_end_in_its_answer_and_agree_with_its_graph(tmp_p
         ("fc8", lambda m: scale(m, "fc8.weight", np.float32("nan"))),
     ],
 )
-@pytest.mark.parametrize("turned", [False, True])
-def test_the_first_layer_that_differs_is_named(folder, tmp_path, first, change, turned):
+def test_the_first_layer_that_differs_is_named(folder, tmp_path, first, change):
     model = onnx.load(folder / "model.onnx")
     change(model)
     onnx.save(model, tmp_path / "off.onnx")
     pair = [folder / "model.safetensors", tmp_path / "off.onnx"]
+    turned = first in ("conv1", "lrn2", "pool5", "dropout7")
     done = verify(*(reversed(pair) if turned else pair))
     assert done.exit_code in (0, 1), done.output
     assert f"Layers: {first} is the first that differs" in done.stdout

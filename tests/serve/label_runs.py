@@ -13,6 +13,7 @@ from dataclasses import replace
 from alexnet.fresh import fresh_checkpoint
 from export.choices import GraphChoices
 from export.graph import write_onnx
+from tests.commands import here
 from tests.models import tiny
 from tests.photos import encode, pattern
 
@@ -53,6 +54,25 @@ def write_photos(folder, count):
     return folder
 
 
+def nested(folder, depth, name="d"):
+    """So many folders in each other below `folder`, and a photo in the last; its path from there.
+
+    The path may be longer than the system takes.
+    """
+    (folder / "deep").mkdir()
+    handle = os.open(folder / "deep", os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=handle)
+        below = os.open(name, os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = below
+    photo = os.open("photo.bmp", os.O_CREAT | os.O_WRONLY, dir_fd=handle)
+    os.close(handle)
+    with os.fdopen(photo, "wb") as file:
+        file.write(small_photo(3))
+    return "/".join(["deep", *[name] * depth, "photo.bmp"])
+
+
 def write_tar(path, members, **options):
     """A tar of photos: name to bytes."""
     with tarfile.open(path, "w", **options) as tar:
@@ -76,7 +96,10 @@ def start(*arguments, **options):
 
 
 def run(*arguments, stdin=None, **options):
-    """Exit code and standard error of a whole run."""
+    """Exit code and standard error of a whole run; with `options` in a process of its own."""
+    if not options:
+        done = here("serve.label", *arguments, stdin=stdin or b"")
+        return done.returncode, done.stderr
     process = start(*arguments, stdin=None if stdin is None else subprocess.PIPE, **options)
     error = process.communicate(stdin, timeout=300)[1]
     return process.returncode, error.decode()

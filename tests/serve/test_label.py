@@ -1,4 +1,4 @@
-"""`alexnet-label` on real files, as a process of its own."""
+"""`alexnet-label` on real files."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from alexnet import __version__
 from alexnet.backends import open_backend
 from alexnet.predictor import Predictor
 from serve.inputs import InputError, Inputs, entries
-from tests.commands import on_terminal
+from tests.commands import here, on_terminal
 from tests.photos import bomb, encode, imagenet_samples, pattern, sklearn_photos
 
 COLUMNS = [
@@ -41,6 +41,10 @@ def start(*arguments, **options):
 
 
 def run(*arguments, **options):
+    """Exit code, output and errors of a whole run; with `options` in a process of its own."""
+    if not options:
+        done = here("serve.label", *arguments)
+        return done.returncode, done.stdout.encode("utf-8", "surrogateescape"), done.stderr
     process = start(*arguments, **options)
     out, error = process.communicate(timeout=300)
     return process.returncode, out, error.decode()
@@ -295,7 +299,7 @@ def test_a_reader_that_has_had_enough_ends_the_run_quietly(many, model_path):
     [
         (["nowhere/"], "There is no file or folder nowhere/."),
         (["photos/*.png"], "No file matches photos/*.png."),
-        (["empty"], "There are no photos in empty: folders are searched for .bmp, "),
+        (["empty"], "There are no photos in empty: folders and tars are searched for ."),
         ([""], "An input is empty"),
         (["photos", "-o", "labels.xlsx"], "labels.xlsx does not say its format: end it in .csv"),
         (["photos", "--top-k", "0"], "'--top-k'"),

@@ -13,7 +13,12 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
+from serve.inputs import Inputs
 from serve.label import main
+from serve.labeller import open_local_labeller
+from serve.pipeline import Labelled
+from serve.ray_labeller import RayError, for_one, in_order
+from serve.task import Labelling
 from tests.serve.label_runs import (
     read_csv,
     run,
@@ -151,11 +156,24 @@ def test_what_fails_on_the_cluster_is_one_sentence(tmp_path, cluster):
 
 
 def test_without_an_address_this_machine_does_the_work_in_silence(tmp_path):
+    """In a folder whose own modules are called like ours, by the command that is installed."""
     pytest.importorskip("ray.data", reason="needs Ray")
+    for name in ("serve", "train", "bench", "export", "alexnet"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
+    write_photos(tmp_path / "photos", 6)
     paths = "".join(f"photos/{number:05}.bmp\n" for number in range(6))
-    words = ("-", "--model", "model.onnx", "--threads", "1", "-o", tmp_path / "a.csv", "--ray")
-    code, error = run(*words, stdin=paths.encode())
-    assert code == 0
+    model = Path("model.onnx").absolute()
+    words = ("-", "--model", model, "--threads", "1", "-o", tmp_path / "a.csv", "--ray")
+    process = subprocess.run(
+        [Path(sys.executable).with_name("alexnet-label"), *words],
+        input=paths.encode(),
+        capture_output=True,
+        cwd=tmp_path,
+        timeout=300,
+        check=False,
+    )
+    error = process.stderr.decode()
+    assert process.returncode == 0, error
     first, last = error.splitlines()
     assert first.startswith("Ray: ")
     assert last.startswith("6 labelled in ")
@@ -181,7 +199,7 @@ def test_without_ray_a_sentence_names_the_extra(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["photos", "--ray"], "--ray writes its rows in parts, not to stdout: give --output."),
+        (["photos", "--ray"], "--ray writes its rows in parts, not to stdout: name a file."),
         (["--ray", "photos", "-o", "a.csv"], "photos is no address such as auto or HOST:PORT"),
         (["photos", "-o", "a.csv", "--ray", "ray://a:1"], "Ray Data does not run through Ray's"),
         (
@@ -194,3 +212,51 @@ def test_what_makes_no_sense_with_ray_is_refused(words, sentence):
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
     assert sentence in " ".join(result.stderr.split())
+
+
+# Rows that come back from a cluster
+
+
+def labelled(stretch, count):
+    return [Labelled({"path": f"{stretch}/{n}"}, False, (stretch, n)) for n in range(count)]
+
+
+def test_rows_come_back_in_the_order_of_their_stretches():
+    done = [(0, labelled(0, 3)), (1, labelled(1, 2))]
+    found = [photo.row["path"] for photo in in_order(done, [3, 2])]
+    assert found == ["0/0", "0/1", "0/2", "1/0", "1/1"]
+
+
+@pytest.mark.parametrize(
+    "done",
+    [
+        [(1, 2), (0, 3)],  # another order
+        [(0, 3), (0, 3), (1, 2)],  # one twice
+        [(0, 3)],  # the last is lost
+        [(1, 2)],  # the first is
+        [(0, 2), (1, 2)],  # a row of one is
+        [(0, 3), (1, 2), (2, 1)],  # one more than was asked for
+        [],
+    ],
+)
+def test_rows_that_are_lost_or_in_another_order_end_the_run(done):
+    """By an error that holds under `python -O`, too."""
+    given = [(number, labelled(number, count)) for number, count in done]
+    with pytest.raises(RayError, match=r"Ray gave back .* with --resume"):
+        list(in_order(given, [3, 2]))
+
+
+@pytest.mark.parametrize("threads", [None, 1, 2])
+@pytest.mark.parametrize("mode", ["throughput", "latency"])
+@pytest.mark.parametrize("batch", [None, 7])
+def test_a_cluster_forms_the_batches_of_a_local_run(threads, mode, batch):
+    task = Labelling(
+        inputs=Inputs(arguments=("photos",)),
+        output=None,
+        model=Path("model.onnx"),
+        threads=threads,
+        mode=mode,
+        batch=batch,
+    )
+    with open_local_labeller(task) as here, open_local_labeller(for_one(task)) as there:
+        assert here.batch == there.batch

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -282,7 +283,8 @@ def test_an_unfinished_run_is_not_overwritten(unfinished):
         (["--top-k", "3"], "begun with other settings: top_k (was null, is 3)"),
         (["--fast"], "fast (was false, is true)"),
         (["--batch", "32"], "batch (was 16, is 32)"),
-        (["few"], "inputs (was "),
+        (["few"], 'inputs.arguments (was ["some"], is ["some", "few"])'),
+        (["--delimiter", ";", "--manifest", "t.csv"], 'inputs.manifest (was null, is "t.csv")'),
         (["--model", "other.onnx"], "model (was "),
     ],
 )
@@ -297,7 +299,7 @@ def test_every_option_that_shapes_the_rows_is_compared():
     target = Target(path=Path("labels.csv"), format="csv", keeps_parts=False)
     task = Labelling(inputs=Inputs(arguments=("some",)), output=target)
     with_the_model = {"model", "backend", "views", "batch", "part_photos"}
-    no_matter = {"output", "decoders", "readers", "resume", "ray"}
+    no_matter = {"output", "stream", "decoders", "readers", "resume", "ray"}
     options = {field.name for field in dataclasses.fields(Labelling)}
     assert options - set(task.facts()) == with_the_model | no_matter
 
@@ -341,6 +343,57 @@ def test_a_part_that_was_not_counted_is_done_again(unfinished):
     assert [row["path"] for row in read_csv(unfinished)] == [
         f"some/{number:05}.bmp" for number in range(2000)
     ]
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_its_own_batches(unfinished):
+    """Its run.json had no word of what was left out, and no delimiter; batches were of 16."""
+    folder = unfinished.with_name("labels.csv.parts")
+    state = json.loads((folder / "run.json").read_text())
+    state["done"] = {"parts": 12, "photos": 1920, "failed": 60, "next": [1920, 0]}
+    del state["tars"], state["folders_left_out"]
+    assert "delimiter" not in state["inputs"]
+    assert state["batch"] == 16
+    (folder / "run.json").write_text(json.dumps(state))
+    words = [word for word in WORDS if word not in ("--batch", "16")]
+    command = [*words, "-o", "labels.csv", "--resume"]
+    with main.make_context("alexnet-label", command) as context:
+        outcome = label(replace(labelling(**context.params), threads=1))
+    assert outcome.before == 1920
+    assert [row["path"] for row in read_csv(unfinished)] == [
+        f"some/{number:05}.bmp" for number in range(2000)
+    ]
+
+
+def test_a_run_of_an_earlier_version_within_a_tar_is_refused(tmp_path, monkeypatch):
+    """A place in a tar counts photos, and that version did not find all of them."""
+    photos = {f"{key}.bmp": small_photo(key) for key in range(20)}
+    shard = write_tar(tmp_path / "s.tar", photos)
+    target = Target(path=tmp_path / "labels.csv", format="csv", keeps_parts=False)
+    task = Labelling(
+        inputs=Inputs(arguments=(str(shard),)),
+        output=target,
+        model=Path("model.onnx"),
+        batch=4,
+        part_photos=4,
+        resume=True,
+    )
+    save = parts.Run._save
+    monkeypatch.setattr(parts.Run, "_save", lambda run: interrupt(run) or save(run))
+    with pytest.raises(KeyboardInterrupt):
+        label(task)
+    monkeypatch.setattr(parts.Run, "_save", save)
+    state = json.loads((target.folder / "run.json").read_text())
+    assert state["done"]["next"] == [0, 8]
+    (target.folder / "run.json").write_text(json.dumps(state | {"tars": 1}))
+    with pytest.raises(OutputError, match="was begun by another version of alexnet, which found"):
+        label(task)
+    (target.folder / "run.json").write_text(json.dumps(state))
+    assert label(task).before == 8
+
+
+def interrupt(run):
+    if run.progress.parts == 3:
+        raise KeyboardInterrupt
 
 
 def test_a_file_that_only_begins_like_a_part_is_no_part(unfinished):

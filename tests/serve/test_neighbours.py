@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from serve.feature_index import FeatureIndex, IndexFileError
 from serve.label import main
 from serve.nearest import Nearest
+from serve.neighbours import find, row_queries
 from tests.photos import encode, imagenet_samples, pattern
 from tests.serve.label_runs import write_model, write_photos, write_tar
 
@@ -104,6 +106,33 @@ def test_huge_numbers_and_broken_rows_do_not_hide_neighbours():
 
 
 # The index
+
+
+def test_an_index_may_have_more_parts_than_files_can_be_open(tmp_path):
+    """Points on a line, one in each of 60 parts, and room for 20 files more than there are."""
+    for number in range(60):
+        columns = {"path": [f"{number}.jpg"]}
+        write_index(tmp_path / f"part-{number:05}.parquet", [(float(number),)], **columns)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = {int(path.name) for path in Path("/proc/self/fd").iterdir()}
+    free = [number for number in range(1000) if number not in taken]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[20], limits[1]))
+    try:
+        index = FeatureIndex(tmp_path)
+        assert index.rows == 60
+        assert index.model().sha256 == SAID["model_sha256"]
+        assert [row.path for row in index.look_up([59, 0]).values()] == ["0.jpg", "59.jpg"]
+        found = find(index, row_queries(index, [30]), 3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert [near.path for near in found[0].neighbours] == ["30.jpg", "29.jpg", "31.jpg"]
+
+
+def test_parts_stand_in_the_order_of_their_numbers(tmp_path):
+    for name in ("part-100000", "part-99999", "part-100001"):
+        write_index(tmp_path / f"{name}.parquet", [(0.0,)], path=[name])
+    rows = FeatureIndex(tmp_path).look_up(range(3))
+    assert [row.path for row in rows.values()] == ["part-99999", "part-100000", "part-100001"]
 
 
 def test_rows_of_a_made_index_by_hand(tmp_path):
