@@ -167,6 +167,15 @@ def test_one_split_twice_is_a_sentence(tmp_path, beside):
         catalogue(tmp_path)
 
 
+def test_validation_photos_from_elsewhere_leave_those_that_are_here_unused_and_say_so(tmp_path):
+    write(tmp_path / "set", pets(3, prefix="train/") | pets(2, prefix="val/"))
+    write(tmp_path / "more", pets(4, prefix="train/") | pets(1, prefix="valid/"))
+    source, val = (open_source(str(tmp_path / name), spool=tmp_path) for name in ("set", "more"))
+    found = make_catalogue(source, val_source=val)
+    assert names(found, "val") == set(pets(1))
+    assert found.passed_over.unused == {"val": 4, "more/train": 8}
+
+
 # What looks like splits and is not clear
 
 
@@ -179,6 +188,9 @@ UNCLEAR = {
     "two folders for one split": both("train", "val") | pets(2, prefix="valid/"),
     "splits with numbers": both("train1", "test1"),
     "splits in other words": both("my_train_v2", "my_test_v2"),
+    "flat splits with years": {
+        f"{name}2017/{n}.png": PHOTO for name in ("train", "val") for n in "12"
+    },
     "splits and classes": both("train", "val") | {"owl/1.png": PHOTO, "elk/1.png": PHOTO},
     "a split beside classes": pets(2) | {"test/1.png": PHOTO},
     "folds": both("fold1", "fold2"),
@@ -299,6 +311,14 @@ def test_an_accent_may_be_encoded_in_two_ways(place):
     files |= {f"val/{two}/1.png": PHOTO}
     found = catalogue(place(files))
     assert names(found, "val") == {f"{one}/1.png"}
+
+
+def test_both_ways_among_the_validation_photos_are_a_sentence(tmp_path):
+    one, two = (unicodedata.normalize(form, "kätzchen") for form in ("NFC", "NFD"))
+    files = {f"train/{one}/1.png": PHOTO} | pets(1, prefix="train/")
+    files |= {f"val/{one}/1.png": PHOTO, f"val/{two}/1.png": PHOTO}
+    with pytest.raises(AlexNetError, match="have validation photos but no training photos"):
+        catalogue(write(tmp_path / "set", files))
 
 
 def test_classes_that_differ_by_case_only_stay_two_with_a_warning(place, capsys):
