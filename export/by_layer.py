@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alexnet.backends import BACKENDS, Backend
-from alexnet.backends.onnx_runtime import load_runtime
+from alexnet.backends.onnx_runtime import load_runtime, session_options
 from alexnet.checkpoint import load_checkpoint
 from alexnet.classifier import Classifier
 from alexnet.config import Config
@@ -195,11 +195,10 @@ def _onnx_run(path: Path, config: Config, *, threads: int | None) -> Run:
         onnx.ValueInfoProto(name=name) for name in places.values() if name not in known
     )
     runtime = load_runtime()
-    options = runtime.SessionOptions()
-    if threads is not None:
-        options.intra_op_num_threads = threads
     session = runtime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        model.SerializeToString(),
+        session_options(runtime, threads=threads),
+        providers=["CPUExecutionProvider"],
     )
 
     def run(photos: NDArray[np.uint8]) -> Values:
