@@ -152,12 +152,22 @@ def _sentence(error: Exception) -> str:
     return str(error)
 
 
-def _exit_with_sentence(context: click.Context, error: Exception) -> None:
+def _say(command: str, error: Exception) -> None:
     if os.environ.get("ALEXNET_TRACEBACK"):
         traceback.print_exception(error)
-    command = context.find_root().info_name or "alexnet"
     click.echo(f"{command}: {_sentence(error)}", err=True)
-    context.exit(1)
+
+
+@contextmanager
+def sentences(program: str) -> Iterator[None]:
+    """End a script, which has no `Command`, as one ends: with the sentence and exit code 1."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (AlexNetError, OSError) as error:
+        _say(program, error)
+        sys.exit(1)
 
 
 class Command(click.Command):
@@ -174,7 +184,8 @@ class Command(click.Command):
         except BrokenPipeError:
             raise
         except (AlexNetError, OSError) as error:
-            return _exit_with_sentence(ctx, error)
+            _say(ctx.find_root().info_name or "alexnet", error)
+            return ctx.exit(1)
         except KeyboardInterrupt:
             click.echo(f"{ctx.find_root().info_name}: interrupted.", err=True)
             return ctx.exit(_INTERRUPTED)

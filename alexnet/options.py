@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import click
 from click.core import ParameterSource
 
 from alexnet.backends.base import Mode
 from alexnet.config import PRESETS, Views
+from alexnet.files import OutputPathError, check_output_file, check_output_folder, is_stream
+
+
+class OutputFile(click.Path):
+    """A file, device or pipe to write; refused before the work where nothing can be written."""
+
+    def __init__(self, *, streams: bool = True) -> None:
+        """`streams`: whether it may be a device or a pipe, of which nothing is read back."""
+        super().__init__(path_type=Path)
+        self._streams = streams
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        path = super().convert(value, param, ctx)
+        try:
+            check_output_file(path)
+        except OutputPathError as error:
+            self.fail(str(error), param, ctx)
+        if not self._streams and is_stream(path):
+            self.fail(f"{path} is a device or a pipe: name a file.", param, ctx)
+        return path
+
+
+class OutputFolder(click.Path):
+    """A folder to write; a device, a pipe or a file is refused before the work."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path."""
+        path = super().convert(value, param, ctx)
+        try:
+            check_output_folder(path)
+        except OutputPathError as error:
+            self.fail(str(error), param, ctx)
+        return path
+
 
 preset = click.option(
     "--preset", "preset_name", type=click.Choice(list(PRESETS)), required=True, help="The network."

@@ -18,6 +18,7 @@ class Finished:
     """A command that has ended well."""
 
     stdout: str
+    stderr: str
     seconds: float
     """From before its start until after its end."""
     peak_mib: float | None
@@ -55,8 +56,9 @@ def run_child(module: str, *arguments: str | os.PathLike[str], name: str) -> Fin
             finally:
                 watch.stop()
         said.seek(0)
-        lines = said.read().decode("utf-8", "replace").strip().splitlines()
+        stderr = said.read().decode("utf-8", "replace")
+    lines = stderr.strip().splitlines()
     if code != 0:
         how = f"exit code {code}" if code > 0 else f"signal {-code}"
         raise ChildError(f"{name} ended with {how}: {lines[-1] if lines else 'it said nothing.'}")
-    return Finished(stdout=stdout, seconds=seconds, peak_mib=watch.peak())
+    return Finished(stdout=stdout, stderr=stderr, seconds=seconds, peak_mib=watch.peak())

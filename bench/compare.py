@@ -63,7 +63,8 @@ def read_result(path: Path) -> dict[str, Any]:
         AlexNetError: it is missing, or something else.
     """
     try:
-        result = json.loads(path.read_text("utf-8"))
+        # Files of earlier versions may hold NaN: not known, as null is.
+        result = json.loads(path.read_text("utf-8"), parse_constant=lambda _: None)
     except FileNotFoundError as error:
         raise AlexNetError(
             f"There is no {path} to compare with: a run with --json {path} makes it."

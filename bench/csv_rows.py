@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,5 +47,6 @@ def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             cells |= _flat(value, f"{prefix}{key}_")
         else:
-            cells[_OURS.get(key, prefix + key)] = value
+            known = not isinstance(value, float) or math.isfinite(value)
+            cells[_OURS.get(key, prefix + key)] = value if known else None
     return cells

@@ -23,6 +23,8 @@ SECONDS = 0.5
 """For each peak, more where the machine is busy."""
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 """Of a weight, by precision."""
+CPU_PRECISIONS = ("fp32", "bf16", "int8")
+"""Those in which networks are computed on CPUs."""
 FEWER_CORES = 0.9
 """All cores that reach less than this part of what one core did have been disturbed."""
 
@@ -47,32 +49,53 @@ class Floor:
     read_all: Peak
     """The same for all cores together."""
 
-    def rate(self, precision: str, *, threads: int | None = None) -> float:
+    def rate(self, precision: str, *, threads: int | None = None) -> float | None:
         """Multiply-adds per second of `threads` cores (None: all).
 
-        A precision that the processor has no instruction for is computed as float32 there, and has
-        float32's rate.
+        bf16 and float16 without instructions of their own are computed as float32, and have its
+        rate. So has what was measured to be slower: float32 holds every value of theirs. int8 that
+        was not measured has None: other instructions than float32's multiply it, and faster.
         """
-        name = precision if precision in self.all else "fp32"
+        rates = [
+            self._rate(name, threads)
+            for name in dict.fromkeys((precision, "fp32"))
+            if name in self.all
+        ]
+        return None if precision == "int8" and precision not in self.all else max(rates)
+
+    def _rate(self, name: str, threads: int | None) -> float:
         one = self.one[name].best
         together = max(self.all[name].best, one)  # one core's peak is within all cores' reach
         if threads is None or threads >= self.cores:
             return together
         return min(together, threads * one)
 
-    def milliseconds(self, macs: float, precision: str, *, threads: int | None = None) -> float:
-        """The time for `macs` multiply-adds at the peak of `precision`."""
-        return 1000 * macs / self.rate(precision, threads=threads)
+    def milliseconds(
+        self, macs: float, precision: str, *, threads: int | None = None
+    ) -> float | None:
+        """The time for `macs` multiply-adds at the peak of `precision`; None as in `rate`."""
+        rate = self.rate(precision, threads=threads)
+        return None if rate is None else 1000 * macs / rate
 
-    def with_weights(self, config: Config, crops: int, precision: str) -> float:
+    def note(self, precision: str) -> str | None:
+        """What a floor of this precision is not, in words; None where its peak was measured."""
+        if precision in self.all:
+            return None
+        if precision == "int8":
+            return "int8 was not measured"
+        return f"no {precision} instructions: the floor of float32"
+
+    def with_weights(self, config: Config, crops: int, precision: str) -> float | None:
         """The time for one photo, in milliseconds, where weights come from memory.
 
         Convolutions at the peak; each fully connected layer at the peak or as fast as its weights
-        are read, whichever is slower. They are too large for most caches.
+        are read, whichever is slower. They are too large for most caches. None as in `rate`.
         """
         time = 0.0
         for layer in layers(config):
             compute = self.milliseconds(crops * layer.macs, precision)
+            if compute is None:
+                return None
             if layer.kind == "full":
                 size = layer.weights * BYTES[precision]
                 compute = max(compute, 1000 * size / self.read_all.best)
@@ -106,7 +129,7 @@ def measure(device: str = "cpu", *, seconds: float = SECONDS) -> Floor:
 
 def _by_probe(count: int, seconds: float) -> Floor:
     with compiled() as probe:
-        kinds = [name for name in ("fp32", "bf16", "int8") if name in probe.instructions]
+        kinds = [name for name in CPU_PRECISIONS if name in probe.instructions]
         peaks: dict[int, dict[str, Peak]] = {1: {}, count: {}}
         with progress("Measuring peaks", total=len(peaks) * (len(kinds) + 1), unit="") as bar:
             for threads, found in peaks.items():
@@ -168,7 +191,7 @@ def floor(networks: Sequence[tuple[str, Config]], *, device: str = "cpu") -> dic
             network_row(found, name, config, views=views, precision=precision)
             for name, config in networks
             for views in ("ten", "centre")
-            for precision in found.all
+            for precision in (CPU_PRECISIONS if device == "cpu" else found.all)
         ],
     }
 
@@ -208,6 +231,7 @@ def network_row(
         "gmacs": macs / crops / 1e9,
         "floor_ms": floor.milliseconds(macs, precision),
         "with_weights_ms": floor.with_weights(config, crops, precision),
+        "floor_note": floor.note(precision),
     }
 
 

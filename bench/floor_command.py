@@ -42,6 +42,10 @@ def floor(
 
     On a CPU a small C program measures, compiled at once by cc, gcc or clang; without a compiler
     PyTorch's matrix products do, and with `--device cuda` as well. They reach less than the peak.
+    int8 is multiplied by one instruction for four products and their sum (VNNI, ARM's dot
+    products), or on CPUs without it by the three that ONNX Runtime and OpenVINO use there
+    (vpmaddubsw, vpmaddwd, vpaddd). They cut off sums of two products beyond 16 bits, and int8 that
+    is exact for all values takes longer. A CPU without bf16 instructions computes bf16 in float32.
 
     \b
     Examples:
@@ -95,7 +99,7 @@ def print_multiples(result: dict[str, Any]) -> None:
         [
             [
                 row["name"],
-                row.get("precision", "fp32"),
+                row["floor_note"] or row.get("precision", "fp32"),
                 *cells(row),
                 milliseconds(row["times_floor"]),
             ]
@@ -123,6 +127,7 @@ def _rates(photos: int, row: dict[str, Any]) -> list[str]:
 
 def print_floor(result: dict[str, Any]) -> None:
     """Print the result of `bench.floor.floor` on stdout."""
+    notes = any(row["floor_note"] for row in result["results"])
     print_table(
         "Peaks: the best of many short runs",
         ["", "cores", "G/s", "unit", "median", "runs", "within 3%"],
@@ -141,15 +146,19 @@ def print_floor(result: dict[str, Any]) -> None:
     )
     print_table(
         "The floor of one photo, ms, all cores",
-        ["network", "views", "precision", "Gmultiply-adds", "floor", "weights from memory"],
+        [
+            *("network", "views", "precision", "Gmultiply-adds", "floor", "weights from memory"),
+            *([""] if notes else []),
+        ],
         [
             [
                 row["model"],
                 row["views"],
                 row["precision"],
                 f"{row['gmacs'] * row['crops_per_photo']:.2f}",
-                f"{row['floor_ms']:.2f}",
-                f"{row['with_weights_ms']:.2f}",
+                milliseconds(row["floor_ms"]),
+                milliseconds(row["with_weights_ms"]),
+                *([row["floor_note"] or ""] if notes else []),
             ]
             for row in result["results"]
         ],

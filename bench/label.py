@@ -19,6 +19,7 @@ from bench.child import Finished, run_child
 from bench.conditions import conditions
 from bench.interleave import Call, Took, interleave
 from bench.photos import read_photos
+from bench.rows import note_in
 from bench.statistics import percentile, summarise
 from bench.validity import WIDEST_SPREAD, Observer, why_disturbed
 
@@ -218,6 +219,7 @@ def _row(variant: _Variant, columns: dict[str, Any]) -> dict[str, Any]:
         "options": variant.options,
         **columns,
         "peak_mib": max(peaks, default=None),
+        "precision_note": note_in(variant.runs[0].stderr),
     }
 
 

@@ -59,7 +59,9 @@ def latency(plan: Plan) -> dict[str, Any]:
         times = measure([*calls, *stages.calls], sampling)
         count = len(variants)
         runs, measured = times.ms[:count], times.ms[len(calls) - count : len(calls)]
-        rows = rows_of(variants, measured, photos=[v.batch for v in variants])
+        rows = rows_of(
+            variants, measured, photos=[v.batch for v in variants], device=plan.choices.device
+        )
         medians = [_median(sample) for sample in times.ms[len(calls) :]]
         for row, variant, run in zip(rows, variants, runs, strict=True):
             row["stages_ms_per_photo"] = {

@@ -63,7 +63,8 @@ def floor_columns(
 
     Reads `gmacs` (of a crop), `crops_per_photo`, `infer_batch_size`, the median of `latency_ms`,
     and where they are there `precision` and `threads`; adds `floor_ms` and `times_floor`, which are
-    None for dense answers: theirs depends on the photo's shape.
+    None for dense answers, whose floor depends on the photo's shape, and where no floor is known;
+    and `floor_note`, as `Floor.note`.
 
     Args:
         rows: of the benchmark.
@@ -73,12 +74,13 @@ def floor_columns(
     added = []
     for row in rows:
         if row["crops_per_photo"] is None:
-            added.append(row | {"floor_ms": None, "times_floor": None})
+            added.append(row | {"floor_ms": None, "times_floor": None, "floor_note": None})
             continue
         count = row["infer_batch_size"] if photos is None else photos
         macs = row["gmacs"] * 1e9 * row["crops_per_photo"] * count
         precision, threads = row.get("precision", "fp32"), row.get("threads")
         least = floor.milliseconds(macs, precision, threads=threads)
-        times = row["latency_ms"]["p50"] / least
-        added.append(row | {"floor_ms": least, "times_floor": times})
+        times = None if least is None else row["latency_ms"]["p50"] / least
+        note = floor.note(precision)
+        added.append(row | {"floor_ms": least, "times_floor": times, "floor_note": note})
     return added

@@ -2,15 +2,15 @@
 
 A result is a dict of JSON values: `benchmark` (the subcommand's name), `reasons` (sentences why the
 numbers should not be relied on; none where they can be), `verdict` (VALID or INVALID), `machine`
-(`bench.conditions.conditions`) and `results`, a list of rows. A row has a `name` of its own, and
-where they are known `latency_ms` (`bench.statistics.Summary`), `samples_ms` (the times behind it,
+(`bench.conditions.conditions`) and `results`, a list of rows. A row has a `name` of its own,
+`precision_note` where the CPU has no instructions for its model's precision, and where they are
+known `latency_ms` (`bench.statistics.Summary`), `samples_ms` (the times behind it,
 one for each round), `infer_samples_per_sec` and timm's other columns.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,11 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
+from alexnet import options
 from alexnet.errors import AlexNetError
 from alexnet.figures import check_figure_file
 from alexnet.files import write_text
+from alexnet.json_text import to_json
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,19 +62,19 @@ def output_options(command: Callable[..., R]) -> Callable[..., R]:
     @click.option(
         "--json",
         "json_file",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=options.OutputFile(),
         help="Write the result to this file, with every single time in it.",
     )
     @click.option(
         "--csv",
         "csv_file",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=options.OutputFile(),
         help="Write the rows to this file; the columns that timm has, too, by its names.",
     )
     @click.option(
         "--plot",
         "plot_files",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=options.OutputFile(),
         multiple=True,
         metavar="FILE.png|FILE.svg",
         help="Draw the result; may be given again.",
@@ -134,6 +136,10 @@ def finish(
 
     result = rounded(result)
     table(result)
+    for note in dict.fromkeys(row.get("precision_note") for row in result["results"]):
+        if note is not None:
+            named = [row["name"] for row in result["results"] if row.get("precision_note") == note]
+            click.echo(f"{', '.join(named)}: {note}")
     click.echo(f"Machine: {one_line(result['machine'])}")
     click.echo(result["verdict"] + "".join(f"\n  {reason}" for reason in result["reasons"]))
     slower: list[str] = []
@@ -143,8 +149,8 @@ def finish(
         comparison = compare(read_result(output.compare), result, threshold=output.threshold)
         print_comparison(comparison)
         slower = comparison.slower
+    click.echo(to_json(_without_samples(result)))  # first: the disk may be full
     _write(result, output)
-    click.echo(_line(_without_samples(result)))
     _draw(result, output)
     if slower:
         raise AlexNetError(
@@ -169,7 +175,7 @@ def rounded(value: Any, *, digits: int = 6) -> Any:
 
 def _write(result: dict[str, Any], output: Output) -> None:
     if output.json_file is not None:
-        write_text(output.json_file, _line(result) + "\n")
+        write_text(output.json_file, to_json(result) + "\n")
     if output.csv_file is not None:
         from bench.csv_rows import csv_text
 
@@ -183,10 +189,6 @@ def _draw(result: dict[str, Any], output: Output) -> None:
 
         for path in output.plot_files:
             draw(result, path)
-
-
-def _line(result: dict[str, Any]) -> str:
-    return json.dumps(result, ensure_ascii=False)
 
 
 def _without_samples(result: dict[str, Any]) -> dict[str, Any]:

@@ -137,7 +137,8 @@ def rates(axes: Axes, result: dict[str, Any]) -> None:
 
 def floors(axes: Axes, result: dict[str, Any]) -> None:
     """The least time of each network, as bars."""
-    _bars(axes, {row["name"]: row["floor_ms"] for row in result["results"]})
+    known = [row for row in result["results"] if row["floor_ms"] is not None]
+    _bars(axes, {row["name"]: row["floor_ms"] for row in known})
     axes.set_title("The floor: multiply-adds of all crops at the machine's peak")
     axes.set_xlabel("ms of one photo, all cores")
 

@@ -13,6 +13,7 @@ from typing import Any
 from alexnet.console import log
 from alexnet.errors import AlexNetError
 from alexnet.geometry import totals
+from alexnet.machine import precision_note
 from alexnet.views import views_of
 from bench import peer_http, peer_local, peer_timm
 from bench.conditions import conditions
@@ -197,6 +198,7 @@ def _row(
         "views": peer.views,
         "crops_per_photo": len(views_of(peer.config.input, peer.views)),
         "precision": peer.precision,
+        "precision_note": precision_note(peer.precision),
         "threads": peer.threads,
         "gmacs": totals(peer.config).macs / 1e9,
         "infer_samples_per_sec": 1000 / summary.mean,

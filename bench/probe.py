@@ -64,9 +64,9 @@ class Probe:
     def __init__(self, program: Path):
         self._program = program
         self.instructions: dict[str, Any] = json.loads(self._output("describe"))
-        """What it multiplies with: `fp32`, `bf16`, `int8` (the latter two where the processor has
-        such an instruction), `bits` of a vector, and `tiles` where there are matrix units that it
-        does not measure."""
+        """What it multiplies with: `fp32`, `bf16` and `int8` (the latter two where the processor
+        has instructions for that: int8 on every x86 since SSSE3), `bits` of a vector, and `tiles`
+        where there are matrix units that it does not measure."""
 
     def runs(self, kind: str, *, threads: int, seconds: float, megabytes: int = 512) -> list[Run]:
         """Run `kind` (`fp32`, `bf16`, `int8`, `read`) over and over, all threads at once.
@@ -120,10 +120,14 @@ def peak_of(rates: Sequence[float]) -> Peak:
 
 
 @contextmanager
-def compiled() -> Iterator[Probe]:
+def compiled(*options: str) -> Iterator[Probe]:
     """The probe, compiled for this processor into a folder that is removed in the end.
 
     Compiled with $CC, or the first of cc, gcc and clang that there is.
+
+    Args:
+        options: of the compiler that name the instructions, `-march=x86-64-v3` say for AVX2; none:
+            all that this processor has.
 
     Raises:
         NoCompilerError: there is none, or it does not compile the probe.
@@ -131,7 +135,7 @@ def compiled() -> Iterator[Probe]:
     compiler = _compiler()
     with tempfile.TemporaryDirectory(prefix="alexnet-probe-") as folder:
         program = Path(folder) / "probe"
-        for target in _TARGETS:
+        for target in (options,) if options else _TARGETS:
             command = [*compiler, "-std=gnu11", "-O3", *target, "-o", program, SOURCE, "-pthread"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode == 0:

@@ -8,14 +8,22 @@ from typing import Any
 
 from alexnet.backends import ArtifactInfo
 from alexnet.geometry import totals
+from alexnet.machine import precision_note
 from alexnet.views import views_of
 from bench.columns import distinct
 from bench.statistics import ratio, summarise
 from bench.variants import Variant
 
+_RUNTIMES = ("onnxruntime", "openvino")
+_ROUNDED = ("fp16", "bf16", "int8")
+
 
 def rows_of(
-    variants: Sequence[Variant], times: Sequence[Sequence[float]], *, photos: Sequence[int]
+    variants: Sequence[Variant],
+    times: Sequence[Sequence[float]],
+    *,
+    photos: Sequence[int],
+    device: str = "cpu",
 ) -> list[dict[str, Any]]:
     """A row for each variant.
 
@@ -23,6 +31,7 @@ def rows_of(
         variants: what was measured.
         times: of each, in milliseconds, round by round.
         photos: how many photos a time of each is of.
+        device: what they ran on.
 
     The names with `infer_`, `param_count` and `gmacs` are timm's; `gmacs` are of one crop.
     """
@@ -41,9 +50,24 @@ def rows_of(
                 "ratio": compared,
                 "startup_ms": 1000 * variant.backend.startup,
                 "peak_mib": variant.backend.peak_mib(),
+                "precision_note": note_on(
+                    variant.backend.info.precision, backend=variant.backend.name, device=device
+                ),
             }
         )
     return rows
+
+
+def note_on(precision: str, *, backend: str, device: str = "cpu") -> str | None:
+    """The sentence about a precision that this CPU has no instructions for; None where it has."""
+    on_cpu = device == "cpu" and backend in _RUNTIMES
+    return precision_note(precision) if on_cpu else None
+
+
+def note_in(said: str) -> str | None:
+    """The same sentence, where a process has said it as it opened its model."""
+    notes = (precision_note(precision) for precision in _ROUNDED)
+    return next((note for note in notes if note is not None and note in said), None)
 
 
 def _identity(variant: Variant) -> dict[str, Any]:

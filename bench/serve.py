@@ -16,6 +16,7 @@ from bench.knee import find_knee
 from bench.load import Closed, Load, LoadError, Open, drive
 from bench.load_row import FEWEST, Meter, load_row, why_few, why_invalid, why_not_held
 from bench.photos import PhotoFile, read_photos
+from bench.rows import note_in
 from bench.scenarios import CLIENTS, Scenario
 from bench.service_process import Service, free_port, our_service, running, their_command
 from bench.statistics import percentile
@@ -86,6 +87,9 @@ def serve(plan: Plan) -> dict[str, Any]:
         # Of a service that runs already, nobody here knows which work is its own.
         seen = observer.seen if service is not None else replace(observer.seen, others=None)
         described = None if service is None else _described(service)
+        if service is not None and plan.model is not None:
+            note = note_in(service.said())
+            loads.rows = [row | {"precision_note": note} for row in loads.rows]
     reasons = [reason for row in loads.rows for reason in why_invalid(row)]
     # Loads that did not hold are what a ramp is there to find.
     held = [row for row in loads.rows if row.get("holds", True)]

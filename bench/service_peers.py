@@ -27,6 +27,7 @@ from bench.peers import why_unequal
 from bench.photos import PhotoFile, read_photos
 from bench.process_tree import Watch
 from bench.processes import Apart
+from bench.rows import note_on
 from bench.sampling import Sampling, measure
 from bench.scenarios import CLIENTS
 from bench.sessions import Opening
@@ -128,7 +129,12 @@ def service_peers(plan: Plan) -> dict[str, Any]:
         spent = [one.processor() - at for one, at in zip(contenders, began, strict=True)]
     rows = [_row(contenders, times.ms, place) for place in range(len(contenders))]
     for row, idle, differ in zip(rows, _idle_cores(contenders, spent), differs, strict=True):
-        row |= {"idle_cores": idle, "max_difference": differ, "precision": session.info.precision}
+        row |= {
+            "idle_cores": idle,
+            "max_difference": differ,
+            "precision": session.info.precision,
+            "precision_note": note_on(session.info.precision, backend=session.name),
+        }
     names = [row["name"] for row in rows]
     reasons = why_uneven(names, times.ms, unit="turns", fewest=FEWEST_PASSES)
     reasons += why_disturbed(times.surroundings) + why_unequal(rows) + why_wrong(rows)

@@ -84,8 +84,12 @@ class Service:
             _kill_group(self._process.pid)
             self._process.wait()
 
+    def said(self) -> str:
+        """All that it has printed."""
+        return self._log.read_text("utf-8", "replace")
+
     def _last_words(self) -> str:
-        lines = self._log.read_text("utf-8", "replace").strip().splitlines()
+        lines = self.said().strip().splitlines()
         return " Its last lines:\n" + "\n".join(lines[-5:]) if lines else ""
 
 

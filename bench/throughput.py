@@ -48,7 +48,9 @@ def throughput(plan: Plan) -> dict[str, Any]:
     ) as variants:
         calls = [v.backend.call(Pass(data, plan.files, v.batch, plan.fast)) for v in variants]
         times = measure(calls, sampling)
-        rows = rows_of(variants, times.ms, photos=[plan.files] * len(variants))
+        rows = rows_of(
+            variants, times.ms, photos=[plan.files] * len(variants), device=choices.device
+        )
     for row in rows:
         # Of the median pass, as the ratios are: one slow pass does not count against a model.
         row["infer_samples_per_sec"] = 1000 * plan.files / row["latency_ms"]["p50"]

@@ -61,7 +61,7 @@ main.add_command(tensorrt)
 @click.option(
     "--json",
     "json_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.OutputFile(),
     help="Write the JSON line to this file as well.",
 )
 def verify(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from alexnet import options
 from alexnet.console import Command, log, progress
 
 
@@ -14,7 +15,7 @@ from alexnet.console import Command, log, progress
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.OutputFile(),
     required=True,
     help="The .safetensors file to write.",
 )

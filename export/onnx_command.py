@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
+from alexnet import options
 from alexnet.backends.base import Precision, Target
 from alexnet.config import Views
 from alexnet.console import Command, log, progress
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.OutputFile(),
     required=True,
     help="The .onnx file to write.",
 )

@@ -42,7 +42,7 @@ class Profile(click.ParamType[tuple[int, int, int]]):
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.OutputFile(streams=False),
     required=True,
     help="The .engine file to write; FILE.engine.json goes beside it.",
 )
@@ -82,7 +82,7 @@ class Profile(click.ParamType[tuple[int, int, int]]):
 )
 @click.option(
     "--timing-cache",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.OutputFile(streams=False),
     help="File of what was timed before; made or added to (--flavour tensorrt).",
 )
 @click.option(

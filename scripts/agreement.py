@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from alexnet.backends import Backend, open_backend
 from alexnet.checkpoint import Checkpoint, save_checkpoint
 from alexnet.config import PRESETS, Config, preset
-from alexnet.console import print_table, progress
+from alexnet.console import print_table, progress, sentences
 from alexnet.errors import AlexNetError, MissingPackageError, optional_import
-from alexnet.files import write_text
+from alexnet.files import check_output_file, write_text
 from alexnet.machine import versions
 from export.choices import GraphChoices, choices_for
 from export.graph import write_onnx
@@ -143,6 +143,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the line of JSON to this file as well")
     given = parser.parse_args()
     rows: list[dict[str, Any]] = []
+    if given.json is not None:
+        check_output_file(given.json)
     try:
         runtimes = installed(given.runtimes)
         for name in given.presets:
@@ -168,4 +170,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with sentences("agreement"):
+        sys.exit(main())

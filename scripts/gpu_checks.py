@@ -27,8 +27,9 @@ from torch import Tensor
 
 from alexnet.checkpoint import Checkpoint
 from alexnet.config import preset
+from alexnet.console import sentences
 from alexnet.errors import AlexNetError, optional_import
-from alexnet.files import write_json
+from alexnet.files import check_output_file, write_json
 from train.untrained import made_up_photos, untrained
 
 PRESETS = ("paper", "net145", "caffe", "torchvision", "mini")
@@ -180,6 +181,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("results/gpu.json"))
     parser.add_argument("--quick", action="store_true", help="small sizes: tries the script itself")
     options = parser.parse_args()
+    check_output_file(options.out)
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         print("There is no GPU here: nothing was verified.", file=sys.stderr)
         return 1
@@ -199,4 +201,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with sentences("gpu_checks"):
+        sys.exit(main())

@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet.config import LRNConfig, PoolConfig
+from alexnet.console import sentences
 from alexnet.errors import MissingPackageError
-from alexnet.files import write_json
+from alexnet.files import check_output_file, write_json
 from alexnet.lrn.launch import Launch
 from alexnet.lrn.reference import local_response_norm
 from export.plugin_kernels import Kernel, Maps, kernel_for
@@ -147,6 +148,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("results/plugin.json"))
     options = parser.parse_args()
+    check_output_file(options.out)
     if not torch.cuda.is_available():
         print("not run: there is no GPU here")
         write_json(options.out, {"status": "not run", "reason": "there is no GPU here"})
@@ -168,4 +170,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with sentences("gpu_plugin"):
+        sys.exit(main())

@@ -9,7 +9,8 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from alexnet.config import PRESETS, preset
-from alexnet.files import write_text
+from alexnet.console import sentences
+from alexnet.files import check_output_file, write_text
 from export.sharing import PLACES, Extent, Stage, sharing_of
 
 UNIT = 4.0  # points of one output
@@ -104,6 +105,7 @@ def main() -> int:
     parser.add_argument("--preset", choices=PRESETS, default="paper")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/shared-views.svg"))
     given = parser.parse_args()
+    check_output_file(given.output)
     if not sharing_of(preset(given.preset)).stages:
         print(sharing_of(preset(given.preset)).sentence, file=sys.stderr)
         return 1
@@ -112,4 +114,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with sentences("shared_views_figure"):
+        sys.exit(main())

@@ -76,7 +76,7 @@ def _ending(_: click.Context, __: click.Parameter, path: Path | None) -> Path | 
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.OutputFile(),
     callback=_ending,
     metavar="FILE",
     help="A sheet with the photos: .html, one file with everything in it, or .png.",

@@ -62,13 +62,11 @@ from train.fit_command import device as device_option
 )
 @click.option(
     "--plot",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=options.OutputFile(),
     metavar="FILE.png|FILE.svg",
     help="With --corrupt: draw the error against the severity.",
 )
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write the result there, too."
-)
+@click.option("--json", "json_file", type=options.OutputFile(), help="Write the result there, too.")
 def evaluate(
     artifacts: tuple[Path, ...],
     data: Path,
@@ -143,11 +141,11 @@ def evaluate(
         summary, more = report.report_corrupted(spoilt, infos[0], **words)
     else:
         summary, more = report.report_one(result, infos[0], **words)
-    if plot is not None:
-        draw_robustness(f"{artifacts[0].name} on spoilt photos", summary, plot)
     click.echo(json.dumps(summary))
     if json_file is not None:
         write_json(json_file, {**summary, **more})
+    if plot is not None:
+        draw_robustness(f"{artifacts[0].name} on spoilt photos", summary, plot)
 
 
 def _check_use(

@@ -26,7 +26,7 @@ from train.experiments.registry import MODULES
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=options.OutputFolder(),
     help="The experiment's folder; an experiment that was stopped there goes on. Needed but with "
     "--describe.",
 )
@@ -48,7 +48,7 @@ from train.experiments.registry import MODULES
 )
 @click.option(
     "--docs",
-    type=click.Path(path_type=Path),
+    type=options.OutputFolder(),
     help="Write the text into results.md of this folder, too, between the experiment's marks.",
 )
 def experiment(

@@ -22,7 +22,7 @@ from train.fit_command import device as device_option
     "it the figures answers and confusion are left out.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="The folder for the figures."
+    "--out", type=options.OutputFolder(), required=True, help="The folder for the figures."
 )
 @click.option(
     "--run",

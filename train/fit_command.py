@@ -63,7 +63,7 @@ workers = click.option(
 @recipe_option
 @data
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="The run's folder, runs/NAME say."
+    "--out", type=options.OutputFolder(), required=True, help="The run's folder, runs/NAME say."
 )
 @columns
 @device

@@ -24,7 +24,7 @@ from alexnet.settings import with_settings
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.OutputFile(),
     required=True,
     help="The .safetensors file to write.",
 )

@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
+from alexnet import options
 from alexnet.config import InputConfig
 from alexnet.console import Command, log
 
 
 @click.command("prepare", cls=Command)
 @click.argument("source", metavar="SRC")
-@click.argument("folder", metavar="DST", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DST", type=options.OutputFolder())
 @click.option(
     "--size",
     type=click.IntRange(1, 4096),

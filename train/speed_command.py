@@ -34,9 +34,7 @@ _NAMES = {"loader": "loader alone", "step": "step alone", "both": "both together
     help="How long to measure; three rounds are made at least.",
 )
 @options.settings
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write the result there, too."
-)
+@click.option("--json", "json_file", type=options.OutputFile(), help="Write the result there, too.")
 def speed(
     preset_name: str,
     recipe_name: str | None,

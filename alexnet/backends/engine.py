@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from alexnet.backends.base import ArtifactInfo, BackendError
 from alexnet.backends.metadata import info_from_metadata
-from alexnet.files import atomic_path, sha256_of
+from alexnet.files import OutputPathError, atomic_path, is_stream, sha256_of
 from alexnet.settings import from_dict, to_dict
 
 Flavour = Literal["tensorrt", "rtx"]
@@ -73,6 +73,8 @@ def write_engine(
         metadata: of the graph that it was built from.
         versions: of the packages that took part.
     """
+    if is_stream(path):
+        raise OutputPathError(f"{path} is a device or a pipe, and an engine is two files.")
     graph = {key: json.loads(text) if key in _JSON else text for key, text in metadata.items()}
     value = {
         "format": _FORMAT,

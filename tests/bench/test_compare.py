@@ -181,6 +181,12 @@ def test_a_result_that_was_written_is_read_again(tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_a_result_of_an_earlier_version_with_no_numbers_in_it_is_read(tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps(result(row("a", [1.0], cost=float("nan")))))
+    assert "NaN" in (tmp_path / "x.json").read_text()
+    assert read_result(tmp_path / "x.json")["results"][0]["cost"] is None
+
+
 def test_past_the_threshold_the_command_fails_after_all_was_written(tmp_path, capsys):
     before, now = tmp_path / "before.json", tmp_path / "now.json"
     before.write_text(json.dumps(result(row("a", steady(10.0)))))

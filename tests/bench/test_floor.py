@@ -1,12 +1,15 @@
 """`alexnet-bench floor`: the probe counts what it times, and the arithmetic of floors."""
 
 import json
+import platform
+import subprocess
 
 import pytest
 from click.testing import CliRunner
 
 from alexnet.config import paper
 from alexnet.errors import AlexNetError
+from alexnet.machine import cpu_features
 from bench import floor as floor_module
 from bench import probe as probe_module
 from bench import probe_torch
@@ -38,6 +41,40 @@ def test_sums_count_every_multiply_add(probe):
             assert run.checksum == run.amount
             assert run.amount in [threads * sums * lanes * 250_000 for sums in (12, 16)]
             assert run.seconds > 0
+
+
+# Instruction sets by the compiler's names: what the processor must have, the bits of a vector, and
+# by what int8 is multiplied.
+SETS = {
+    "-march=x86-64-v2": ("ssse3", 128, "pmaddubsw, pmaddwd and paddd"),
+    "-march=sandybridge": ("avx", 128, "pmaddubsw, pmaddwd and paddd"),
+    "-march=x86-64-v3": ("avx2", 256, "vpmaddubsw, vpmaddwd and vpaddd"),
+    "-march=skylake-avx512": ("avx512bw", 512, "vpmaddubsw, vpmaddwd and vpaddd"),
+    "-march=x86-64-v3 -mavxvnni": ("avx_vnni", 256, "vpdpbusd"),
+    "-march=icelake-server": ("avx512_vnni", 512, "vpdpbusd"),
+}
+x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="another CPU than x86")
+
+
+@x86
+@pytest.mark.parametrize("flags", SETS)
+def test_int8_is_multiplied_on_every_x86(flags):
+    needs, bits, instructions = SETS[flags]
+    with compiled(*flags.split()) as program:
+        if needs not in (cpu_features() or ()):
+            return  # it compiles; no program with these instructions runs here
+        assert program.instructions["int8"] == instructions
+        (run, *_) = program.runs("int8", threads=1, seconds=0.001)
+    # Four products and their sum in each 32 bits, 250,000 times into each of 12 or 16 sums.
+    assert run.checksum == run.amount == (16 if bits == 512 else 12) * bits // 8 * 250_000
+
+
+@x86
+def test_no_product_of_int8_stands_for_others(tmp_path):
+    # The factors never change: a compiler that knew it would multiply once, and time the sums.
+    cc = [*probe_module._compiler(), "-std=gnu11", "-O3", "-march=x86-64-v3", "-S"]
+    subprocess.run([*cc, "-o", tmp_path / "probe.s", probe_module.SOURCE], check=True)
+    assert (tmp_path / "probe.s").read_text().count("vpmaddubsw") >= 12
 
 
 @pytest.mark.parametrize(("kind", "each"), [("bf16", 2), ("int8", 4)])
@@ -137,9 +174,26 @@ def test_threads_take_their_share_of_the_machine():
     assert disturbed.rate("fp32") == 143e9  # what one core can do, all can
 
 
-def test_a_precision_without_an_instruction_has_float32s_floor():
-    assert made().milliseconds(286e9, "int8") == 1000
-    assert made().milliseconds(143e9, "fp16", threads=1) == 1000
+def test_bf16_and_float16_without_instructions_have_float32s_floor_and_say_so():
+    machine = made(one={"fp32": a_peak(143e9)}, all={"fp32": a_peak(286e9)})
+    row = network_row(machine, "paper", paper(), views="ten", precision="bf16")
+    assert row["floor_ms"] == pytest.approx(10 * (CONV + FULL) / 286e9 * 1000)
+    assert row["floor_note"] == "no bf16 instructions: the floor of float32"
+    assert machine.milliseconds(143e9, "fp16", threads=1) == 1000
+    assert made().note("bf16") is None
+
+
+def test_int8_that_was_not_measured_has_no_floor():
+    # By float32's a row would be faster than its floor.
+    row = network_row(made(), "paper", paper(), views="ten", precision="int8")
+    assert (row["floor_ms"], row["with_weights_ms"]) == (None, None)
+    assert row["floor_note"] == "int8 was not measured"
+
+
+def test_a_precision_that_is_slower_than_float32_has_float32s_floor():
+    # PyTorch's bf16 without instructions for it: float32 holds the same values.
+    slow = made(all={"fp32": a_peak(286e9), "bf16": a_peak(20e9)}, one=made().one)
+    assert slow.milliseconds(286e9, "bf16") == pytest.approx(1000)
 
 
 def test_a_disturbed_peak_says_so():
@@ -169,6 +223,15 @@ def test_the_command_measures_and_gives_floors(monkeypatch, model_path):
     assert rows["paper, ten, fp32"]["floor_ms"] == pytest.approx(
         1000 * 10 * (CONV + FULL) / peak, rel=1e-4
     )
+    # int8 by its own instructions: never against float32's floor.
+    int8 = max((row["best"] for row in result["peaks"] if row["name"] == "int8"), default=None)
+    floor = rows["paper, ten, int8"]["floor_ms"]
+    if int8 is None:
+        assert floor is None
+    else:
+        assert floor == pytest.approx(1000 * 10 * (CONV + FULL) / max(int8, peak), rel=1e-4)
+    bf16 = [row for row in result["peaks"] if row["name"] == "bf16"]
+    assert ("no bf16 instructions" in done.stdout) == (not bf16)
     shipped = rows[f"{model_path.name}, centre, fp32"]
     assert shipped["floor_ms"] == pytest.approx(1000 * 43_927_176 / peak, rel=1e-4)
     assert shipped["gmacs"] * 1e9 == pytest.approx(43_927_176, rel=1e-4)

@@ -6,12 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+import export.cli
 from alexnet import __version__
 from alexnet.checkpoint import load_checkpoint
 from alexnet.geometry import totals
+from alexnet.machine import precision_note
 from bench.conditions import conditions, one_line
 from bench.photos import read_photos
+from bench.rows import note_in, note_on
 from tests.bench.runs import QUICK, run_here
 from tests.commands import on_terminal
 from tests.photos import encode, pattern, with_orientation
@@ -250,3 +254,32 @@ def test_the_machine_is_described_in_json_values():
     assert json.loads(json.dumps(machine)) == machine
     assert machine["cpu"]
     assert machine["gpu"] is None
+
+
+def test_a_row_is_marked_where_the_cpu_has_no_instructions_for_its_precision(
+    tmp_path, monkeypatch, model_path
+):
+    words = ["onnx", model_path, "-o", tmp_path / "fp16.onnx", "--precision", "fp16"]
+    done = CliRunner().invoke(export.cli.main, [*map(str, words)])
+    assert done.exit_code == 0, done.output
+    monkeypatch.setattr("alexnet.machine.cpu_features", lambda: frozenset({"avx2"}))
+    target = tmp_path / "x.json"
+    models = (model_path, tmp_path / "fp16.onnx")
+    code, out, error = run_here(
+        *("latency", *models, *QUICK, "--count", "2", "--warmup", "0", "--json", target)
+    )
+    assert code == 0, error
+    plain, rounded = json.loads(target.read_text())["results"]
+    assert plain["precision_note"] is None
+    assert "does not multiply in fp16" in rounded["precision_note"]
+    assert f"{rounded['name']}: {rounded['precision_note']}" in out.splitlines()
+
+
+def test_what_another_process_says_of_its_precision_marks_the_row(monkeypatch):
+    monkeypatch.setattr("alexnet.machine.cpu_features", lambda: frozenset({"avx2"}))
+    note = precision_note("bf16")
+    assert note_in(f"bf16.onnx runs in OpenVINO.\n{note}\n12 labelled") == note
+    assert note_in("12 labelled") is None
+    assert note_on("bf16", backend="openvino") == note
+    assert note_on("bf16", backend="openvino", device="cuda") is None
+    assert note_on("fp32", backend="openvino") is None

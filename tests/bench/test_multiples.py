@@ -3,6 +3,7 @@
 import pytest
 
 from bench import floor as floor_module
+from bench.floor_command import print_multiples
 from bench.multiples import better, floor_columns, with_floor
 from bench.throughput_report import print_throughput
 from tests.bench.machines import a_peak, made
@@ -33,6 +34,20 @@ def test_a_pass_is_of_all_its_photos_whatever_the_batch():
     (added,) = floor_columns([row], made(), photos=32)
     assert added["floor_ms"] == pytest.approx(32.0)  # 0.286 G each, at 286 G/s with both cores
     assert added["times_floor"] == pytest.approx(4.0)
+
+
+def test_a_row_without_instructions_for_its_precision_says_so(capsys):
+    machine = made(one={"fp32": a_peak(143e9)}, all={"fp32": a_peak(286e9)})
+    bf16, int8 = floor_columns([ROW | {"precision": kind} for kind in ("bf16", "int8")], machine)
+    assert bf16["times_floor"] == pytest.approx(2.0)
+    assert (int8["floor_ms"], int8["times_floor"]) == (None, None)
+    print_multiples({"results": [bf16, int8], "floor": {"exact": True}})
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| a ")]
+    cells = [[cell.strip() for cell in line.split("|")][2:-1] for line in lines]
+    assert cells == [
+        ["no bf16 instructions: the floor of float32", "2.00", "1.00", "2.00"],
+        ["int8 was not measured", "2.00", "-", "-"],
+    ]
 
 
 # Around a benchmark

@@ -38,6 +38,21 @@ def test_the_file_keeps_single_times_to_four_digits_and_other_numbers_to_six(tmp
     capsys.readouterr()
 
 
+def test_what_is_no_number_is_null_in_json_and_empty_in_csv(tmp_path, capsys):
+    # JSON has no NaN and no Infinity, and a reader other than Python's refuses a file with one.
+    infinite = row("a", [10.0], cost=float("inf"), inner={"share": float("nan")})
+    output = Output(json_file=tmp_path / "x.json", csv_file=tmp_path / "x.csv")
+    finish(result(infinite), output, table=nothing)
+    printed = capsys.readouterr().out.splitlines()[-1]
+    for text in (printed, (tmp_path / "x.json").read_text()):
+        (kept,) = json.loads(text, parse_constant=pytest.fail)["results"]
+        assert kept["cost"] is None
+        assert kept["inner"]["share"] is None
+    with (tmp_path / "x.csv").open(newline="") as file:
+        (cells,) = csv.DictReader(file)
+    assert (cells["cost"], cells["inner_share"]) == ("", "")
+
+
 def test_rounding_reaches_everything_and_leaves_other_values():
     assert rounded({"a": [1 / 3, {"b": 123456789.0}], "c": 1234567, "d": None}) == {
         "a": [0.333333, {"b": 123457000.0}],
