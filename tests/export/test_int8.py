@@ -3,15 +3,18 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
 
 from alexnet.backends import open_backend
+from alexnet.backends.onnx_runtime import session_options
 from alexnet.backends.openvino_cache import VARIABLE
 from alexnet.config import mini
 from alexnet.errors import AlexNetError, MissingPackageError
@@ -242,6 +245,23 @@ def test_openvino_computes_the_same_on_a_cpu_without_vnni(
     for name in TARGETS:
         here = open_backend(int8_graphs / f"{name}.onnx", backend="openvino", threads=1)
         np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), here.run(photos), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("features", "precise"),
+    [({"avx2"}, True), ({"avx2", "avx512f"}, True), ({"avx2", "avx_vnni"}, False), (None, True)],
+)
+def test_onnx_runtime_is_asked_for_whole_sums_where_there_is_no_vnni(
+    monkeypatch, features, precise, photos, int8_graphs, on_grids
+):
+    """By ONNX Runtime's own option, with the same answers here whether it is set or not."""
+    monkeypatch.setattr("alexnet.machine.cpu_features", lambda: features)
+    options = session_options(onnxruntime)
+    with nullcontext() if precise else pytest.raises(RuntimeError, match="not have configuration"):
+        assert options.get_session_config_entry("session.x64quantprecision") == "1"
+    path = int8_graphs / "onnxruntime.onnx"
+    found = open_backend(path, backend="onnxruntime", threads=1).run(photos)
+    np.testing.assert_allclose(found, on_grids["onnxruntime"], atol=2e-3)
 
 
 def test_openvino_computes_every_layer_but_the_first_in_int8(
