@@ -117,8 +117,8 @@ def tensorrt(
 ) -> None:
     """Build SOURCE as a TensorRT engine.
 
-    SOURCE is a checkpoint (.safetensors) or an exported graph (.onnx).  [default: (the model that
-    ships)]
+    SOURCE is a checkpoint (.safetensors) or a graph (.onnx) that was exported for tensorrt, or a
+    portable one.  [default: (the model that ships)]
 
     Accuracy is that of the graph that the engine is built from, run by ONNX Runtime: an engine runs
     on its GPU alone. Of bf16, which ONNX Runtime does not compute on CPUs, it can't be measured.
