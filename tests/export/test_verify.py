@@ -156,8 +156,9 @@ def strict(line):
     return json.loads(line, parse_constant=refuse)
 
 
-def dead(checkpoint, bias):
+def dead(bias):
     """fc7 is `bias` on every photo, and fc8 does not listen."""
+    checkpoint = untrained(tiny(), seed=0, scaled=True)
     weights = dict(checkpoint.weights)
     weights["fc7.weight"] = torch.zeros_like(weights["fc7.weight"])
     weights["fc7.bias"] = torch.full_like(weights["fc7.bias"], bias)
@@ -165,9 +166,9 @@ def dead(checkpoint, bias):
     return replace(checkpoint, weights=weights)
 
 
-def test_features_that_all_are_zero_agree(checkpoint, tmp_path):
-    save_checkpoint(dead(checkpoint, 0), tmp_path / "a.safetensors")
-    write_onnx(dead(checkpoint, 0), tmp_path / "a.onnx", features=True)
+def test_features_that_all_are_zero_agree(tmp_path):
+    save_checkpoint(dead(0), tmp_path / "a.safetensors")
+    write_onnx(dead(0), tmp_path / "a.onnx", features=True)
     done = verify(tmp_path / "a.safetensors", tmp_path / "a.onnx", "--count", 2, "--layers")
     assert done.exit_code == 0, done.output
     assert "0.00e+00" in done.stdout
@@ -176,9 +177,9 @@ def test_features_that_all_are_zero_agree(checkpoint, tmp_path):
     assert "nan" not in done.stdout
 
 
-def test_features_of_zeros_beside_others_differ_without_a_number_for_it(checkpoint, tmp_path):
-    save_checkpoint(dead(checkpoint, 0), tmp_path / "a.safetensors")
-    save_checkpoint(dead(checkpoint, 1), tmp_path / "b.safetensors")
+def test_features_of_zeros_beside_others_differ_without_a_number_for_it(tmp_path):
+    save_checkpoint(dead(0), tmp_path / "a.safetensors")
+    save_checkpoint(dead(1), tmp_path / "b.safetensors")
     pair = (tmp_path / "a.safetensors", tmp_path / "b.safetensors")
     json_file = tmp_path / "out.json"
     done = verify(*pair, "--count", 2, "--layers", "--json", json_file)
