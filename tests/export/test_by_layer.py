@@ -1,6 +1,7 @@
 """alexnet-export verify --layers: the layer at which two models begin to differ is named."""
 
 import json
+import sys
 
 import numpy as np
 import onnx
@@ -164,6 +165,20 @@ def test_two_graphs_are_compared_without_a_reference_for_rounding(folder):
     assert done.exit_code == 0, done.output
     assert "float64" not in done.stdout
     assert {row["max_difference"] for row in result_of(done)["layers"]} == {0}
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_layers_are_those_of_the_runtime_that_answered(checkpoint, tmp_path, monkeypatch, runtime):
+    """The other one is not even there."""
+    other = {"onnxruntime": "openvino", "openvino": "onnxruntime"}[runtime]
+    write_onnx(checkpoint, tmp_path / "m.onnx")
+    backend = open_backend(tmp_path / "m.onnx", backend=runtime, threads=1)
+    monkeypatch.setitem(sys.modules, other, None)
+    rows = compare_layers(
+        backend, backend, real_photos(None, checkpoint.config.input, count=1), threads=1
+    )
+    assert {row.max_difference for row in rows} == {0}
+    assert {row.layer for row in rows} == {layer.name for layer in layers(checkpoint.config)}
 
 
 def test_without_the_option_there_is_no_table_of_layers(folder):
