@@ -195,11 +195,11 @@ def _no_cache() -> Iterator[None]:
 
 def _sentence(found: dict[str, Any], precision: Precision) -> str:
     exact = found["reference"]
-    rounded, reference = precision, "fp32"
+    measured, reference = str(precision), "fp32"
     if precision == "fp32":
-        rounded, reference = f"the graph ({found['backend']})", "the checkpoint in PyTorch"
+        measured, reference = f"the graph ({found['backend']})", "the checkpoint in PyTorch"
     return (
-        f"On {found['photos']:,} photos of {found['data']} {rounded} has {_percents(found)} error, "
+        f"On {found['photos']:,} photos of {found['data']} {measured} has {_percents(found)} error, "
         f"{reference} {_percents(exact)}; the best class is the same on "
         f"{100 * found['top1_agreement']:.2f} %."
     )
