@@ -39,7 +39,7 @@ def protected_children() -> Iterator[None]:
 
 def python_module(module: str, *arguments: str | os.PathLike[str]) -> list[str]:
     """The command that runs a module of ours, to be started with `environment()`."""
-    return [sys.executable, "-P", "-m", module, *map(os.fspath, arguments)]
+    return [sys.executable, "-P", "-m", module, *(os.fspath(word) for word in arguments)]
 
 
 def environment() -> dict[str, str]:

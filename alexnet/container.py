@@ -184,7 +184,7 @@ class _Directories:
 
     def __iter__(self) -> Iterator[int]:
         seen: set[int] = set()
-        with suppress(struct.error):
+        with suppress(struct.error, OverflowError):  # a BigTIFF's offsets have 64 bits
             (at,) = self._offset.unpack_from(self._data, 8 if self._big else 4)
             while at and at not in seen and len(seen) < MAX_FRAMES:
                 (entries,) = self._count.unpack_from(self._data, at)

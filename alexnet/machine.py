@@ -50,6 +50,13 @@ _OF_MACOS = {
     "hw.optional.arm.FEAT_I8MM": "i8mm",
     "hw.optional.arm.FEAT_BF16": "bf16",
 }
+# What a limit of ONEDNN_MAX_CPU_ISA forbids, by the beginnings of names.
+_BEYOND: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("SSE41", "AVX", "AVX2"): ("avx512", "avx_vnni", "amx"),
+    ("AVX2_VNNI", "AVX2_VNNI_2"): ("avx512", "amx"),
+    ("AVX512_CORE",): ("avx512_vnni", "avx512_bf16", "avx_vnni", "amx"),
+    ("AVX512_CORE_VNNI",): ("avx512_bf16", "amx"),
+}
 _WITHOUT = {
     "fp16": "This CPU does not multiply in fp16: an fp16 graph is computed in float32, with casts "
     "around every layer, and is slower than a float32 graph.",
@@ -141,7 +148,7 @@ def cpu_features(
         for line in cpuinfo.read_text("utf-8").splitlines():
             key, _, value = line.partition(":")
             if key.strip() in ("flags", "Features"):  # x86, ARM
-                return frozenset(value.split())
+                return _allowed(frozenset(value.split()))
     except OSError:
         pass  # not Linux
     if sysctl is None and sys.platform == "darwin":
@@ -151,6 +158,13 @@ def cpu_features(
     pairs = [line.partition(":") for line in (sysctl or "").splitlines()]
     found = {name for name, _, value in pairs if value.strip() == "1"}
     return frozenset(_OF_MACOS[name] for name in found & set(_OF_MACOS)) or None
+
+
+def _allowed(features: frozenset[str]) -> frozenset[str]:
+    """Those that ONEDNN_MAX_CPU_ISA lets OpenVINO and PyTorch use, as if the CPU had no others."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "").strip().upper()
+    beyond = next((names for isas, names in _BEYOND.items() if limit in isas), ())
+    return frozenset(name for name in features if not name.startswith(beyond))
 
 
 def cpu_instructions(precision: str, features: Set[str] | None = None) -> str | None:

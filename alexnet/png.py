@@ -7,6 +7,7 @@ that they cost neither memory nor time. What the pixels are made of stays as it 
 
 from __future__ import annotations
 
+import operator
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -67,13 +68,21 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
 def _is_kept(data: bytes, chunk: _Chunk, frames: bool, orienting: set[_Chunk]) -> bool:
     name = chunk.name
     is_critical = not name[0] & 0x20
-    if is_critical or name.upper() in _PIXELS:  # also where damage made one of them ancillary
+    if is_critical or name == b"tRNS":
         return True
+    if _resembles_pixels(name) and not _is_whole(data, chunk):
+        return True  # one of them, whose name is damaged
     if name in _FRAMES:
         return frames
     if name == b"eXIf":
         return _is_whole(data, chunk)
     return chunk in orienting and _is_whole(data, chunk) and _is_short(data, chunk)
+
+
+def _resembles_pixels(name: bytes) -> bool:
+    """Whether no more than one letter is another than in a chunk that pixels are made of."""
+    letters = name.upper()
+    return any(sum(map(operator.eq, letters, other)) >= 3 for other in _PIXELS)
 
 
 def _is_whole(data: bytes, chunk: _Chunk) -> bool:

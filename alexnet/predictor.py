@@ -204,10 +204,11 @@ class Predictor:
         except Exception as error:
             if not isinstance(source, str | bytes | os.PathLike | Image.Image):
                 raise  # a mistake of the caller's
-            _logger.exception("A photo could not be prepared")
+            name = os.fspath(source) if isinstance(source, str | os.PathLike) else "a photo"
+            _logger.exception("A defect of alexnet stopped %r", name)
             raise InternalPhotoError(
-                f"A defect of alexnet stopped this photo ({type(error).__name__}: {error}), and "
-                "the log has the traceback. The photo may well be good: please report it."
+                "A defect of alexnet stopped this photo, and the log has the traceback. "
+                "The photo may well be good: please report it."
             ) from error
 
     def run(

@@ -31,7 +31,8 @@ def sample_photos(
     Args:
         place: a photo, whatever its name; a folder, whose photos are taken by their endings, at
             every depth but not hidden ones, in the order of their paths and evenly spread over all
-            of them; or None, scikit-learn's china.jpg and flower.jpg.
+            of them, with others in place of those that can't be read; or None, scikit-learn's
+            china.jpg and flower.jpg.
         count: at least 1.
         left_out: is given a sentence for each photo of a folder that can't be read.
 
@@ -42,6 +43,8 @@ def sample_photos(
     paths = _paths(place, count)
     readable = 0
     for path in paths:
+        if readable == count:
+            return
         try:
             decoded = decode_photo(path)
         except PhotoError as error:
@@ -57,6 +60,7 @@ def sample_photos(
 
 
 def _paths(place: Path | None, count: int) -> list[Path]:
+    """The photos to take, then those that stand in for what can't be read of them."""
     if place is None:
         return _photographs()[:count]
     if not place.is_dir():
@@ -67,7 +71,8 @@ def _paths(place: Path | None, count: int) -> list[Path]:
     if not found:
         raise AlexNetError(f"There are no photos in {place}: name a folder that holds some.")
     number = min(count, len(found))
-    return [found[len(found) * n // number] for n in range(number)]
+    chosen = [found[len(found) * n // number] for n in range(number)]
+    return chosen + sorted(set(found) - set(chosen))
 
 
 def _is_photo(inside: Path, path: Path) -> bool:

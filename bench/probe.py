@@ -136,7 +136,8 @@ def compiled(*options: str) -> Iterator[Probe]:
     with tempfile.TemporaryDirectory(prefix="alexnet-probe-") as folder:
         program = Path(folder) / "probe"
         for target in (options,) if options else _TARGETS:
-            command = [*compiler, "-std=gnu11", "-O3", *target, "-o", program, SOURCE, "-pthread"]
+            files = ("-o", os.fspath(program), os.fspath(SOURCE))
+            command = [*compiler, "-std=gnu11", "-O3", *target, *files, "-pthread"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode == 0:
                 yield Probe(program)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -20,8 +19,10 @@ from alexnet.backends import Backend, BackendError, open_backend
 from alexnet.backends.base import Precision
 from alexnet.backends.metadata import info_of_model
 from alexnet.backends.openvino_cache import VARIABLE
+from alexnet.config import Views
 from alexnet.console import log, progress
 from alexnet.errors import AlexNetError
+from alexnet.json_text import to_json
 from alexnet.machine import versions
 from alexnet.predictor import Predictor
 from export.precision import set_metadata
@@ -58,12 +59,12 @@ class Gate:
                 "--validate, or write the graph unmeasured with --unvalidated."
             )
 
-    def passed(self, model: onnx.ModelProto, reference: onnx.ModelProto) -> onnx.ModelProto:
+    def passed(self, model: onnx.ModelProto, reference: onnx.ModelProto | Path) -> onnx.ModelProto:
         """`model`, with its accuracy in its metadata where there are photos to measure it on.
 
         Args:
             model: a graph of ours; its metadata are written to.
-            reference: the same one in float32.
+            reference: as in `measured`.
 
         Raises:
             AlexNetError: it loses more than it may, there are no photos of its classes, or no
@@ -77,7 +78,7 @@ class Gate:
             )
             log(_sentence(found, precision))
             self._judge(found, precision)
-            set_metadata(model, accuracy=json.dumps(found, ensure_ascii=False))
+            set_metadata(model, accuracy=to_json(found))
         elif precision in _GATED:
             set_metadata(model, accuracy="null")
             log(f"Not validated: what {precision} costs in accuracy was not measured.")
@@ -93,19 +94,30 @@ class Gate:
 
 
 def measured(
-    model: onnx.ModelProto, reference: onnx.ModelProto, photos: ValidationPhotos
+    model: onnx.ModelProto, reference: onnx.ModelProto | Path, photos: ValidationPhotos
 ) -> dict[str, Any]:
-    """The accuracy of a graph beside that of `reference`, the same in float32, as JSON values.
+    """The accuracy of a graph beside that of a reference in float32, as JSON values.
 
     Both are run by the backend that runs such a file when it is opened. Errors are parts of 1; the
     agreement is the part of photos with the same best class.
+
+    Args:
+        model: a graph of ours.
+        reference: the same in float32: a graph, or, for a graph in float32 itself, the checkpoint
+            that it was written from.
+        photos: labelled ones.
 
     Raises:
         AlexNetError: no runtime here runs the graph, or no photo can be read.
     """
     with tempfile.TemporaryDirectory(prefix="alexnet-validate-") as folder, _no_cache():
-        found, name = _best_five(model, Path(folder) / "rounded.onnx", photos)
-        exact, _ = _best_five(reference, Path(folder) / "reference.onnx", photos)
+        views = info_of_model(model).views
+        found, name = _best_five(_written(model, Path(folder) / "graph.onnx"), photos)
+        if isinstance(reference, Path):
+            exact, exact_name = _best_five(reference, photos, views=views)
+        else:
+            file = _written(reference, Path(folder) / "reference.onnx")
+            exact, exact_name = _best_five(file, photos)
     read = found[:, 0] != _UNREADABLE
     if not read.any():
         raise AlexNetError(f"No photo of {photos.name} can be read.")
@@ -115,9 +127,9 @@ def measured(
     return {
         "data": photos.name,
         "photos": len(truth),
-        "views": info_of_model(model).views,
+        "views": views,
         **_errors(found, truth),
-        "reference": {"precision": "fp32", **_errors(exact, truth)},
+        "reference": {"precision": "fp32", "backend": exact_name, **_errors(exact, truth)},
         "top1_agreement": round(float((found[:, 0] == exact[:, 0]).mean()), 6),
         "backend": name,
         "versions": versions(name, f"{name}-gpu", "pillow"),
@@ -133,12 +145,16 @@ def _errors(best: NDArray[np.int64], truth: NDArray[np.int64]) -> dict[str, floa
     }
 
 
+def _written(model: onnx.ModelProto, path: Path) -> Path:
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 def _best_five(
-    model: onnx.ModelProto, path: Path, photos: ValidationPhotos
+    path: Path, photos: ValidationPhotos, *, views: Views | None = None
 ) -> tuple[NDArray[np.int64], str]:
     """The five best classes of each photo (N, 5), best first, and the backend that found them."""
-    path.write_bytes(model.SerializeToString())
-    backend = _opened(path)
+    backend = _opened(path, views)
     best = np.full((len(photos.classes), 5), _UNREADABLE)
     words = f"Validating {backend.info.precision}"
     try:
@@ -152,9 +168,9 @@ def _best_five(
     return best, backend.name
 
 
-def _opened(path: Path) -> Backend:
+def _opened(path: Path, views: Views | None) -> Backend:
     try:
-        return open_backend(path)
+        return open_backend(path, views=views)
     except BackendError as error:
         reason = str(error).replace(str(path), "the graph")
         raise BackendError(
@@ -179,9 +195,15 @@ def _no_cache() -> Iterator[None]:
 
 def _sentence(found: dict[str, Any], precision: Precision) -> str:
     exact = found["reference"]
+    rounded, reference = precision, "fp32"
+    if precision == "fp32":
+        rounded, reference = f"the graph ({found['backend']})", "the checkpoint in PyTorch"
     return (
-        f"On {found['photos']:,} photos of {found['data']} {precision} has "
-        f"{100 * found['top1_error']:.2f} % top-1 and {100 * found['top5_error']:.2f} % top-5 "
-        f"error, fp32 {100 * exact['top1_error']:.2f} % and {100 * exact['top5_error']:.2f} %; "
-        f"the best class is the same on {100 * found['top1_agreement']:.2f} %."
+        f"On {found['photos']:,} photos of {found['data']} {rounded} has {_percents(found)} error, "
+        f"{reference} {_percents(exact)}; the best class is the same on "
+        f"{100 * found['top1_agreement']:.2f} %."
     )
+
+
+def _percents(errors: dict[str, Any]) -> str:
+    return f"{100 * errors['top1_error']:.2f} % top-1 and {100 * errors['top5_error']:.2f} % top-5"

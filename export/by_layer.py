@@ -14,17 +14,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alexnet.backends import BACKENDS, Backend
-from alexnet.backends.onnx_runtime import load_runtime
+from alexnet.backends import BACKENDS, ArtifactInfo, Backend
+from alexnet.backends.onnx_runtime import load_runtime, session_options
+from alexnet.backends.openvino import load_openvino, settings
+from alexnet.backends.threads import within_cores
 from alexnet.checkpoint import load_checkpoint
 from alexnet.classifier import Classifier
 from alexnet.config import Config
 from alexnet.console import print_table, progress
 from alexnet.geometry import Layer, layers
+from alexnet.machine import keep_signal_stack
 from alexnet.network import NONLINEARITIES
 from export.real_photos import Named
 from export.shared_views import WHOLE
-from export.verify import DifferentModelsError
+from export.verify import DifferentModelsError, part_of
 
 Values = dict[str, NDArray[Any]]
 """What each layer gives for a batch of photos, by the layer's name."""
@@ -51,9 +54,7 @@ class LayerDifference:
 
     def part(self, difference: float) -> float:
         """A difference as part of the largest value."""
-        if self.largest == 0:
-            return 0.0 if difference == 0 else float("inf")
-        return difference / self.largest
+        return part_of(difference, self.largest)
 
 
 def compare_layers(
@@ -62,8 +63,8 @@ def compare_layers(
     """The differences of every layer that both models show, in the order of the forward pass.
 
     The crops come first, the probabilities of each view last. Where one of the two is a checkpoint
-    (the first, if both are), its network in float64 is the reference for rounding. ONNX Runtime
-    fuses less than usual while it shows its layers.
+    (the first, if both are), its network in float64 is the reference for rounding. A graph is run
+    by the backend's own runtime, which fuses less than usual while it shows its layers.
 
     Raises:
         DifferentModelsError: one of them is no checkpoint and no graph, and shows no layers, or
@@ -115,15 +116,12 @@ def print_layers(rows: Sequence[LayerDifference], *, tolerance: float) -> None:
 
 
 def layer_summary(rows: Sequence[LayerDifference], *, tolerance: float) -> dict[str, Any]:
-    """The same as JSON values; what is no finite number is None."""
+    """The same as JSON values; what is no finite number becomes null."""
     figures = [{**dataclasses.asdict(row), "relative": row.relative} for row in rows]
     return {
         "first_different_layer": first_different(rows, tolerance=tolerance),
         "layer_tolerance": tolerance,
-        "layers": [
-            {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
-            for row in figures
-        ],
+        "layers": figures,
     }
 
 
@@ -161,7 +159,10 @@ def _run_of(backend: Backend, *, threads: int | None) -> Run:
     if _is(backend, "torch"):
         return _torch_run(backend, torch.float32)
     if _is(backend, "onnxruntime"):
-        return _onnx_run(backend.info.path, backend.info.config, threads=threads)
+        model, places = _with_layers(backend.info.path, backend.info.config)
+        if backend.name == "openvino":
+            return _openvino_run(model, places, backend.info, threads=threads)
+        return _onnx_runtime_run(model, places, threads=threads)
     raise DifferentModelsError(
         f"{backend.info.path} shows no layers: compare checkpoints and .onnx files layer by layer."
     )
@@ -173,8 +174,8 @@ def _torch_run(backend: Backend, dtype: torch.dtype) -> Run:
     return lambda photos: torch_layers(classifier, photos)
 
 
-def _onnx_run(path: Path, config: Config, *, threads: int | None) -> Run:
-    """The graph with its layers as further outputs."""
+def _with_layers(path: Path, config: Config) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The graph with its layers as further outputs, and these by the layers' names."""
     model = onnx.load(path)
     nodes = {node.name: node for node in model.graph.node}
     if WHOLE in nodes:
@@ -194,12 +195,35 @@ def _onnx_run(path: Path, config: Config, *, threads: int | None) -> Run:
     model.graph.output.extend(
         onnx.ValueInfoProto(name=name) for name in places.values() if name not in known
     )
+    return model, places
+
+
+def _openvino_run(
+    model: onnx.ModelProto, places: dict[str, str], info: ArtifactInfo, *, threads: int | None
+) -> Run:
+    openvino = load_openvino()
+    graph = openvino.Core().read_model(model.SerializeToString())
+    side = info.config.input.size
+    graph.reshape({"photos": [1, side, side, 3]})
+    with keep_signal_stack():
+        config = settings(info, threads=within_cores(threads), streams=1)
+        request = openvino.compile_model(graph, "CPU", config).create_infer_request()
+
+    def run(photos: NDArray[np.uint8]) -> Values:
+        values = request.infer({"photos": photos})
+        return {layer: values[name] for layer, name in places.items()}
+
+    return run
+
+
+def _onnx_runtime_run(
+    model: onnx.ModelProto, places: dict[str, str], *, threads: int | None
+) -> Run:
     runtime = load_runtime()
-    options = runtime.SessionOptions()
-    if threads is not None:
-        options.intra_op_num_threads = threads
     session = runtime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        model.SerializeToString(),
+        session_options(runtime, threads=threads),
+        providers=["CPUExecutionProvider"],
     )
 
     def run(photos: NDArray[np.uint8]) -> Values:

@@ -41,7 +41,9 @@ def calibration_photos(
 
 
 def _of_dataset(place: Path, config: InputConfig, count: int) -> list[NDArray[np.uint8]]:
-    shards = _spread(sorted(place.glob("train-*.tar")), _SHARDS)
+    # By their numbers: as text, 1000000 comes before 999999.
+    shards = sorted(place.glob("train-*.tar"), key=lambda path: (len(path.name), path.name))
+    shards = _spread(shards, _SHARDS)
     photos: list[NDArray[np.uint8]] = []
     for number, shard in enumerate(shards):
         wanted = (count - len(photos)) // (len(shards) - number)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from alexnet import options
-from alexnet.console import Commands
+from alexnet.console import Commands, log
 from alexnet.files import write_text
+from alexnet.json_text import to_json
 from export.import_command import import_
 from export.onnx_command import onnx
 from export.tensorrt_command import tensorrt
@@ -94,6 +94,9 @@ def verify(
     a, b = open_pair(first, second, threads=threads)
     dense = a.info.views == "dense"
     pictures = real_photos(photos, a.info.config.input, count=count, whole=dense)
+    if len(pictures) < count:
+        where = f"in {photos}" if photos is not None else "pieces of scikit-learn's two photographs"
+        log(f"Comparing on {len(pictures)} photos, not {count}: there are no more {where}.")
     result = compare(a, b, pictures)
     print_comparison(result, a, b)
     figures = summary(result, a, b, tolerance=tolerance)
@@ -101,7 +104,7 @@ def verify(
         rows, wide = compare_layers(a, b, pictures, threads=threads), RELATIVE_TOLERANCE * tolerance
         print_layers(rows, tolerance=wide)
         figures |= layer_summary(rows, tolerance=wide)
-    line = json.dumps(figures, ensure_ascii=False)
+    line = to_json(figures)
     click.echo(line)
     if json_file is not None:
         write_text(json_file, line + "\n")

@@ -12,6 +12,7 @@ from alexnet.backends.engine import EngineFacts, write_engine
 from alexnet.backends.metadata import info_of_model
 from alexnet.backends.tensorrt_library import load_library
 from alexnet.errors import AlexNetError
+from alexnet.json_text import to_json
 from alexnet.machine import versions
 from export.calibration import Method
 from export.precision import set_metadata
@@ -53,17 +54,22 @@ def write(
         What the JSON says of the engine.
 
     Raises:
-        AlexNetError: a precision, the gate, the calibration or TensorRT refuses; nothing is
-            written.
+        AlexNetError: a precision, the plugins, the gate, the calibration or TensorRT refuses;
+            nothing is written.
     """
     if gate is not None:
         _check(gate, precision, source)
     load_library(options.flavour)  # what is missing is said before the calibration takes its time
     model = source.plain
     if options.lrn == "plugin":
-        from export.plugin_graph import plugin_graph
+        from export.plugin_graph import DOMAIN, plugin_graph
 
         model = plugin_graph(model)
+        if not any(node.domain == DOMAIN for node in model.graph.node):
+            raise AlexNetError(
+                f"{source.path} has no LRN node that the project's kernel could stand for: take "
+                "--lrn native."
+            )
     model = source.in_precision(precision, model=model, calibrate=calibrate, method=method)
     if gate is not None:
         measured = model
@@ -110,10 +116,17 @@ def _check(gate: Gate, precision: Precision | None, source: Source) -> None:
             "GPU with alexnet-train evaluate."
         )
     gate.check(asked)
-    if gate.validate is not None and own != "fp32":
+    if gate.validate is None:
+        return
+    if own != "fp32":
         raise AlexNetError(
             f"{source.path} is in {own} already, and --validate compares with float32: begin with "
             "its checkpoint, or validate the graph as alexnet-export onnx writes it."
+        )
+    if asked == "fp32" and source.choices is None:
+        raise AlexNetError(
+            f"{source.path} is in fp32, and so will the engine be: there is nothing to compare it "
+            "with. Begin with its checkpoint, or leave out --validate."
         )
 
 
@@ -124,7 +137,8 @@ def _pass(gate: Gate, model: onnx.ModelProto, source: Source, *, into: onnx.Mode
         return  # it was measured when it was written, and its accuracy came along
     if changed:
         set_metadata(model, accuracy="null")  # which was that of the source
-    passed = gate.passed(model, source.plain)
+    reference = source.plain if changed or source.choices is None else source.path
+    passed = gate.passed(model, reference)
     set_metadata(into, accuracy=_facts(passed).get("accuracy", "null"))
 
 
@@ -133,7 +147,7 @@ def _metadata(model: onnx.ModelProto) -> dict[str, str]:
     metadata = _facts(model)
     accuracy = json.loads(metadata.get("accuracy", "null"))
     if accuracy is not None:
-        metadata["accuracy"] = json.dumps({"of": MEASURED_ON, **accuracy}, ensure_ascii=False)
+        metadata["accuracy"] = to_json({"of": MEASURED_ON, **accuracy})
     return metadata
 
 

@@ -60,9 +60,9 @@ def import_(
     with progress(f"Reading {source.name}", total=None, unit=""):
         checkpoint = import_model(source, mean=mean, classes=classes, entry=entry)
         save_checkpoint(checkpoint, output)
-    kind, entry = checkpoint.provenance["imported"]["kind"], checkpoint.config.input
+    kind, crop = checkpoint.provenance["imported"]["kind"], checkpoint.config.input.crop
     log(
         f"Wrote {output}: {kind}'s AlexNet as the preset {checkpoint.config.preset}, crops of "
-        f"{entry.crop} pixels, {len(checkpoint.labels)} classes; mean: "
+        f"{crop} pixels, {len(checkpoint.labels)} classes; mean: "
         f"{checkpoint.provenance['mean']}."
     )

@@ -24,7 +24,8 @@ calibrate = click.option(
     type=click.Path(path_type=Path),
     metavar="PHOTOS|DATA",
     show_default="pieces of scikit-learn's two photographs",
-    help="Photos, or a prepared data set, that show int8 how large values become.",
+    help="Photos, or a prepared data set, that show int8 how large values become: 128 of them, "
+    "evenly spread, or all where there are fewer.",
 )
 
 method = click.option(
@@ -43,8 +44,9 @@ def validation(command: Callable[..., None]) -> Callable[..., None]:
         "--validate",
         type=click.Path(path_type=Path),
         metavar="DATA",
-        help="Labelled photos to measure accuracy on, which int8 and bf16 need: a prepared data "
-        "set (its validation photos), or a folder of class folders.",
+        help="Labelled photos to measure accuracy on beside float32 (of float32 itself beside the "
+        "checkpoint), which int8 and bf16 need: a prepared data set (its validation photos), or a "
+        "folder of class folders.",
     )
     @click.option(
         "--max-drop",

@@ -27,6 +27,9 @@ from export.precision import set_metadata
 
 _LEVELS = 127  # int8 without -128: as many below zero as above
 _UNSIGNED_LEVELS = 255
+# Two weights of one sign, side by side, are this many levels together at most, and their rounding
+# adds one: 128 * 255 = 32,640 fits 16 bits with a sign.
+_LEVELS_OF_TWO = 127
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +41,17 @@ class Int8Form:
     on a CPU, and its full layers less."""
     unsigned: bool = False
     """Whether values behind a ReLU are rounded to 0..255, twice as finely. TensorRT knows -127..127
-    alone, and ONNX Runtime's sums overflow on processors without VNNI."""
+    alone."""
+    sums_of_16_bits: bool = True
+    """Whether sums of two products must fit 16 bits: runtimes on CPUs without VNNI hold them in
+    so many, OpenVINO always, ONNX Runtime unless its session asks for more."""
     through: frozenset[str] = frozenset({"Split"})
     """Operators between the rounding and the layer, which only move values or take the largest."""
 
 
 _FORMS: dict[Target, Int8Form] = {
     "portable": Int8Form(),
-    "tensorrt": Int8Form(),
+    "tensorrt": Int8Form(sums_of_16_bits=False),
     "onnxruntime": Int8Form(kinds=("full",)),
     "openvino": Int8Form(
         unsigned=True,
@@ -169,7 +175,9 @@ class _Rounding:
 
     def _round_weights(self, tensor: onnx.TensorProto) -> None:
         """Weights (maps or units, ...) as int8 constants with a scale each, and back to float32."""
-        levels, scales = weight_levels(numpy_helper.to_array(tensor))
+        levels, scales = weight_levels(
+            numpy_helper.to_array(tensor), sums_of_16_bits=self.form.sums_of_16_bits
+        )
         inputs = [
             self.nodes.constant(f"{tensor.name}.int8", levels),
             self.nodes.constant(f"{tensor.name}.scales", scales),
@@ -184,10 +192,35 @@ class _Rounding:
         self.nodes.add("Add", [product, bias], name=gemm.name)
 
 
-def weight_levels(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Weights (maps or units, ...) as levels -127..127, and the step (maps or units,) of each."""
+def weight_levels(
+    values: NDArray[np.float32], *, sums_of_16_bits: bool = True
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Weights as levels -127..127 with a step for each map or unit.
+
+    Without VNNI a CPU multiplies the bytes of two inputs side by side by their weights, and adds
+    the two products in 16 bits: 255 * 127 twice is 64,770, of which 32,767 is left. With steps so
+    large that two neighbours of one sign are 128 levels together at most, the sum fits.
+
+    Args:
+        values: (maps or units, inputs, ...) in float32.
+        sums_of_16_bits: whether to widen the steps so.
+
+    Returns:
+        The levels, and the steps (maps or units,).
+    """
     largest = np.abs(values).reshape(len(values), -1).max(axis=1)
-    scales = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(_LEVELS)
+    steps = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(_LEVELS)
+    if sums_of_16_bits:
+        steps = np.maximum(steps, _largest_of_two(values) / np.float32(_LEVELS_OF_TWO))
     shape = (-1,) + (1,) * (values.ndim - 1)
-    levels = np.rint(values / scales.reshape(shape)).clip(-_LEVELS, _LEVELS).astype(np.int8)
-    return levels, scales
+    levels = np.rint(values / steps.reshape(shape)).clip(-_LEVELS, _LEVELS).astype(np.int8)
+    return levels, steps
+
+
+def _largest_of_two(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """By map or unit, the largest sum of two weights of one sign: inputs 0 and 1, 2 and 3, ..."""
+    whole = values.shape[1] // 2 * 2
+    first, second = values[:, 0:whole:2], values[:, 1:whole:2]
+    sums = [np.maximum(sign * first, 0) + np.maximum(sign * second, 0) for sign in (1, -1)]
+    found: NDArray[np.float32] = np.maximum(*sums).reshape(len(values), -1).max(axis=1, initial=0)
+    return found

@@ -11,11 +11,12 @@ from alexnet.backends.base import ArtifactInfo, BackendError, Precision
 from alexnet.backends.metadata import info_of_model
 from alexnet.checkpoint import load_checkpoint
 from alexnet.config import Config, Views
+from alexnet.console import log
 from alexnet.errors import AlexNetError
 from alexnet.files import sha256_of
 from export.calibration import Method, best_method, calibrated
 from export.calibration_photos import calibration_photos
-from export.choices import GraphChoices, choices_for
+from export.choices import PLAIN, GraphChoices, choices_for
 from export.graph import onnx_model
 from export.precision import half_precision, set_metadata
 from export.quantize import quantised, quantised_layers
@@ -35,8 +36,6 @@ class Source:
     sha256: str
     plain: onnx.ModelProto
     """The graph as the file has it; of a checkpoint in float32."""
-    lean: onnx.ModelProto
-    """The cheapest graph with the same layers: a checkpoint's takes the centre alone."""
     choices: GraphChoices | None
     """How `plain` was written; None where the file is a graph itself."""
 
@@ -45,9 +44,33 @@ class Source:
         """What `plain` says of itself."""
         return info_of_model(self.plain, self.path, sha256=self.sha256)
 
+    def calibration_graph(self) -> onnx.ModelProto:
+        """The cheapest float32 graph with the same layers: a checkpoint's takes the centre alone.
+
+        It is written anew: most exports need none, and of `paper` it is 245 MB.
+
+        Raises:
+            AlexNetError: the checkpoint is not the one any more that `plain` was written from.
+        """
+        info = self.info
+        if self.choices is None or (info.views, self.choices) == ("centre", PLAIN):
+            return self.plain
+        if sha256_of(self.path) != self.sha256:
+            raise AlexNetError(f"{self.path} has changed since it was read: try again.")
+        choices = choices_for("portable", info.config)
+        return onnx_model(load_checkpoint(self.path), views="centre", choices=choices)
+
     def photos(self, place: Path | None) -> Sequence[NDArray[np.uint8]]:
-        """The photos of `calibration_photos` for this network."""
-        return calibration_photos(place, self.info.config.input)
+        """The photos of `calibration_photos` for this network; one line says how many they are."""
+        photos = calibration_photos(place, self.info.config.input)
+        if place is None:
+            log(
+                f"Calibrating on {len(photos)} pieces of scikit-learn's two photographs: photos "
+                "like those to come are better, named with --calibrate."
+            )
+        else:
+            log(f"Calibrating on {len(photos):,} photos of {place}.")
+        return photos
 
     def in_precision(
         self,
@@ -81,16 +104,16 @@ class Source:
                 f"{self.path} is in {own} already and can't be made {precision}: begin with its "
                 "checkpoint, or with a graph in fp32."
             )
+        if is_by_tiles(model):
+            raise AlexNetError(
+                f"{self.path} has Winograd's convolutions, whose sums {precision} would round once "
+                "more: begin with its checkpoint, and with --convolutions direct."
+            )
         if self.info.target == "openvino" and precision in ("bf16", "fp16"):
             return _for_openvino(model, precision)
         if precision == "int8":
-            if is_by_tiles(model):
-                raise AlexNetError(
-                    f"{self.path} has Winograd's convolutions, whose sums int8 would round once "
-                    "more: begin with its checkpoint, and with --convolutions direct."
-                )
             ranges = calibrated(
-                self.lean,
+                self.calibration_graph(),
                 self.photos(calibrate),
                 method=method or best_method(self.info.target),
                 chosen=quantised_layers(model),
@@ -123,13 +146,11 @@ def open_source(
         checkpoint = load_checkpoint(path)
         choices = choose(checkpoint.config)
         plain = onnx_model(checkpoint, views=views or "ten", features=features, choices=choices)
-        lean_choices = choices_for("portable", checkpoint.config)
-        lean = onnx_model(checkpoint, views="centre", choices=lean_choices)
-        return Source(path=path, sha256=sha256_of(path), plain=plain, lean=lean, choices=choices)
+        return Source(path=path, sha256=sha256_of(path), plain=plain, choices=choices)
     if path.suffix != ".onnx":
         raise AlexNetError(f"{path} is no checkpoint (.safetensors) and no graph (.onnx).")
     model = _read(path)
-    source = Source(path=path, sha256=sha256_of(path), plain=model, lean=model, choices=None)
+    source = Source(path=path, sha256=sha256_of(path), plain=model, choices=None)
     info = source.info
     if views not in (None, info.views):
         raise BackendError(

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import click
 
 from alexnet import options
-from alexnet.backends.base import Precision
+from alexnet.backends.base import ArtifactInfo, Precision
 from alexnet.backends.engine import Flavour, Hardware
 from alexnet.config import Views
 from alexnet.console import Command, log
+from alexnet.errors import AlexNetError
 from export import precision_options
 
 if TYPE_CHECKING:
@@ -116,20 +117,23 @@ def tensorrt(
 ) -> None:
     """Build SOURCE as a TensorRT engine.
 
-    SOURCE is a checkpoint (.safetensors) or an exported graph (.onnx).  [default: (the model that
-    ships)]
+    SOURCE is a checkpoint (.safetensors) or a graph (.onnx) that was exported for tensorrt, or a
+    portable one.  [default: (the model that ships)]
 
     Accuracy is that of the graph that the engine is built from, run by ONNX Runtime: an engine runs
     on its GPU alone. Of bf16, which ONNX Runtime does not compute on CPUs, it can't be measured.
     """
+    from alexnet.backends.engine import sidecar
     from alexnet.checkpoint import shipped_model
-    from alexnet.errors import AlexNetError
+    from alexnet.files import check_output_file
+    from export.choices import choices_for
     from export.engine_file import write
     from export.source import open_source
     from export.tensorrt import EngineOptions
 
     if output.suffix != ".engine":
         raise AlexNetError(f"The name of an engine ends in .engine, and {output} does not.")
+    check_output_file(sidecar(output))
     asked = EngineOptions(
         flavour=flavour,
         lrn=lrn,
@@ -139,7 +143,13 @@ def tensorrt(
         hardware=hardware,
         timing_cache=timing_cache,
     )
-    opened = open_source(source or shipped_model(), views=views, features=features)
+    opened = open_source(
+        source or shipped_model(),
+        views=views,
+        features=features,
+        choose=lambda config: choices_for("tensorrt", config),
+    )
+    _check_target(opened.info)
     if opened.info.views == "dense":
         raise AlexNetError(
             "An engine is built for photos of one shape, and dense answers are of any: take the "
@@ -159,3 +169,17 @@ def tensorrt(
         f"Wrote {output}: {size:.1f} MB, by {flavour} {facts.tensorrt}, batches of {batch[0]} to "
         f"{batch[2]}."
     )
+
+
+def _check_target(info: ArtifactInfo) -> None:
+    """Refuse a graph whose form is another runtime's: it would hide what TensorRT has to see.
+
+    One for OpenVINO leaves bf16 to OpenVINO, one for ONNX Runtime has int8 in the full layers
+    alone, and both normalise without the operator that the plugins stand for.
+    """
+    if info.target in ("onnxruntime", "openvino"):
+        raise AlexNetError(
+            f"{info.path} was exported for {info.target}, in a form that TensorRT does not gain "
+            "by: name its checkpoint, or a graph that alexnet-export onnx wrote with --for "
+            "tensorrt."
+        )

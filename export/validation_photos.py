@@ -73,7 +73,8 @@ def _of_folders(place: Path, labels: Sequence[Label]) -> ValidationPhotos:
 
 
 def _of_dataset(place: Path, info: ArtifactInfo) -> ValidationPhotos:
-    shards = sorted(place.glob("val-*.tar"))
+    # By their numbers: as text, 1000000 comes before 999999.
+    shards = sorted(place.glob("val-*.tar"), key=lambda path: (len(path.name), path.name))
     try:
         facts = json.loads((place / "dataset.json").read_text("utf-8"))
         name = str(facts["source"])

@@ -46,7 +46,8 @@ class Comparison:
     best_probability: float
     """Mean probability of the first model's best class; near 1 / classes, agreement says little."""
     max_feature_difference: float | None
-    """Largest difference of any feature, as part of the largest feature; None without features."""
+    """Largest difference of any feature, as part of the first model's largest feature; None without
+    features, infinite where that model's features are all 0 and the other's are not."""
 
     def within(self, tolerance: float) -> bool:
         """Whether probabilities differ by `tolerance` at most, features by ten times as much.
@@ -109,8 +110,15 @@ def compare(a: Backend, b: Backend, photos: Sequence[Named]) -> Comparison:
         top5_agreement=_agreement(p, q, 5),
         worst_photo=names[worst],
         best_probability=float(p.max(axis=1).mean()),
-        max_feature_difference=float(np.abs(f - g).max() / np.abs(f).max()) if features else None,
+        max_feature_difference=part_of(np.abs(f - g).max(), np.abs(f).max()) if features else None,
     )
+
+
+def part_of(difference: float, largest: float) -> float:
+    """A difference as part of a largest value; of values that all are 0, 0 or infinitely much."""
+    if largest == 0 and not np.isnan(difference):
+        return 0.0 if difference == 0 else float("inf")
+    return float(difference / largest)
 
 
 def print_comparison(comparison: Comparison, a: Backend, b: Backend) -> None:
@@ -134,10 +142,9 @@ def print_comparison(comparison: Comparison, a: Backend, b: Backend) -> None:
 
 
 def summary(comparison: Comparison, a: Backend, b: Backend, *, tolerance: float) -> dict[str, Any]:
-    """The same as JSON values, with what was compared; a difference that is no number is None."""
-    figures = dataclasses.asdict(comparison)
+    """The same as JSON values, with what was compared; what is no finite number becomes null."""
     return {
-        **{key: None if figure != figure else figure for key, figure in figures.items()},
+        **dataclasses.asdict(comparison),
         "views": a.info.views,
         "tolerance": tolerance,
         "within_tolerance": comparison.within(tolerance),
@@ -150,6 +157,8 @@ def summary(comparison: Comparison, a: Backend, b: Backend, *, tolerance: float)
 def difference(comparison: Comparison, *, tolerance: float) -> str:
     """The sentence that says how far models lie apart that are not `within` the tolerance."""
     if comparison.max_difference <= tolerance:
+        if comparison.max_feature_difference == float("inf"):
+            return "The first model's features are all 0 on these photos, and the second's are not."
         return (
             f"The models' features differ by {comparison.max_feature_difference:.2e} of the "
             f"largest feature, more than {RELATIVE_TOLERANCE * tolerance:g}."

@@ -1,7 +1,10 @@
 """What is imported is asked for, and `make venv` installs what the suite needs."""
 
 import ast
+import os
 import re
+import runpy
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -24,6 +27,8 @@ MODULES = {
 }
 # timm needs a torchvision that fits torch's build: people who compare with it install both.
 LEFT_TO_PEOPLE = {"timm"}
+# BentoML's supervisor, of whichever package the installed BentoML asks for.
+OF_BENTOML = {"circus"}
 # Modules of tests about imports.
 MADE_UP = {"no_such_package", "half_installed"}
 
@@ -67,7 +72,7 @@ def imported(folder):
 @pytest.mark.parametrize("folder", sorted(OURS - {"scripts", "tests"}))
 def test_a_package_imports_what_the_project_asks_for(folder):
     extras = [line for extra, lines in EXTRAS.items() if extra != "dev" for line in lines]
-    declared = modules_of([*PROJECT["dependencies"], *extras]) | LEFT_TO_PEOPLE
+    declared = modules_of([*PROJECT["dependencies"], *extras]) | LEFT_TO_PEOPLE | OF_BENTOML
     assert [found for found in imported(folder) if found[0] not in declared] == []
 
 
@@ -100,6 +105,30 @@ def test_what_constraints_pin_is_asked_for_in_that_version():
     for name in set(pins) & set(asked):
         pinned, least = (tuple(map(int, text.split("."))) for text in (pins[name], asked[name]))
         assert pinned >= least, name
+
+
+def resolver():
+    """What .ci/resolve defines."""
+    return runpy.run_path(str(ROOT / ".ci" / "resolve"))
+
+
+def test_the_index_is_asked_without_the_packages_of_this_machine(monkeypatch):
+    monkeypatch.setenv("PIP_FIND_LINKS", "wheels")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "index")
+    monkeypatch.setenv("PIP_CERT", "certificate")
+    asked = resolver()["environment"]()
+    assert not {"PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"} & set(asked)
+    assert (asked["PIP_CERT"], asked["PIP_CONFIG_FILE"]) == ("certificate", os.devnull)
+
+
+@pytest.mark.parametrize(("version", "code"), [("3.12", 1), ("3.14", 0)])
+def test_requirements_are_those_of_the_python_that_is_asked_about(version, code):
+    requirement = 'there-is-no-such-package; python_version < "3.13"'
+    words = ("install", "--dry-run", "--no-index", requirement)
+    done = subprocess.run(
+        [sys.executable, "-c", resolver()["PIP"], version, *words], capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stderr
 
 
 def test_no_sentence_says_that_the_project_is_on_an_index():

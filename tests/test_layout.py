@@ -12,13 +12,17 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("train", "export", "serve", "bench")
 # Inside the core, a module imports only from its own row or the rows above.
 ORDER = (
-    ("errors",),
+    ("errors", "json_text", "photo_endings"),
     ("files", "settings", "machine", "child_process"),
     ("config", "labels", "color"),
     (
         "geometry",
         "photo_error",
+        "photo_endings",
         "container",
+        "jpeg",
+        "png",
+        "tiff",
         "quiet",
         "pixels",
         "square",

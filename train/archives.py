@@ -7,54 +7,22 @@ into a plain tar, its spool. Nothing is ever written under a name that an archiv
 
 from __future__ import annotations
 
-import gzip
-import tarfile
-import zlib
+import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
-from alexnet.console import progress
-from alexnet.errors import AlexNetError
+from alexnet import tars
+from alexnet.console import Progress, progress
 from alexnet.files import atomic_path
+from alexnet.junk import is_junk
 from alexnet.photo_endings import has_photo_ending
-from train.entries import Entry, Stream, entries
+from alexnet.tars import TAR_SUFFIXES, Entry, Stream, TarDamageError, TarPackingError, entries
+from train.listing import Listing, Member, Rejection, SourceError
 
-NAMES = "classes.tsv"
-_GZIP = b"\x1f\x8b"
-
-
-class SourceError(AlexNetError):
-    """A place that gives no photos, or an archive that is damaged."""
-
-
-class Member(NamedTuple):
-    """One photo: its path within the source, with `/`, and the region of a file that it fills."""
-
-    name: str
-    path: str
-    offset: int
-    length: int
-
-
-class Rejection(NamedTuple):
-    """A photo that is left out, and why."""
-
-    name: str
-    code: str
-    sentence: str
-
-
-@dataclass
-class Listing:
-    """What a folder or an archive holds, in no particular order."""
-
-    members: list[Member] = field(default_factory=list)
-    rejected: list[Rejection] = field(default_factory=list)
-    names: str | None = None
-    """The text of its classes.tsv, if there is one."""
+_MAX_DEPTH = 8
+_MAX_LINKS = 40
 
 
 @dataclass(frozen=True)
@@ -73,101 +41,74 @@ class Spool:
             progress(f"Unpacking {self.archive.name}", total=total, unit="MB") as bar,
             atomic_path(self.path) as temporary,
             temporary.open("wb") as out,
-            self.archive.open("rb") as packed,
-            gzip.open(packed) as file,
+            self.archive.open("rb", buffering=0) as packed,
+            archive_errors(self.archive),
         ):
-            done = 0
+            file, done = tars.open_tar(packed), 0
             while data := file.read(1 << 20):
                 out.write(data)
                 bar.advance((packed.tell() >> 20) - done)
                 done = packed.tell() >> 20
 
 
-def read_names(path: Path) -> str:
-    """The text of a file of class names.
-
-    Raises:
-        SourceError: it is not UTF-8.
-    """
-    try:
-        return path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not UTF-8 text: {error}.") from error
-
-
-def is_photo(name: str) -> bool:
-    """Whether a file is taken for a photo: by its ending, and it is not hidden."""
-    return has_photo_ending(name) and not _hidden(name)
-
-
 def list_archive(archive: Path, *, spool: Path) -> tuple[Listing, Spool | None]:
-    """List a .tar or .tar.gz, and check that it is whole.
+    """List a tar, also one packed with gzip, bzip2 or xz, and check that it is whole.
 
     Returns:
         The listing, and for a compressed archive the file in the folder `spool` in which its
         photos will lie once it is filled.
 
     Raises:
-        SourceError: damaged, truncated, or no tar archive.
+        SourceError: damaged, cut off, or no tar archive.
     """
-    with open_tar(archive) as file:
-        if not isinstance(file, gzip.GzipFile):
+    with open_tar(archive) as (file, packed):
+        if not packed:
             return list_tar(file, name=archive.name, path=archive), None
         # Another file under the same name must not meet the spool of the first one.
         facts = archive.stat()
         unpacked = spool / f"{archive.name}-{facts.st_size}-{facts.st_mtime_ns}.tar"
-        listing = list_tar(file, name=archive.name, path=unpacked)
-        while file.read(1 << 20):
-            pass  # up to gzip's checksum
-        return listing, Spool(unpacked, archive)
+        return list_tar(file, name=archive.name, path=unpacked), Spool(unpacked, archive)
 
 
 @contextmanager
-def open_tar(archive: Path) -> Iterator[Stream]:
-    """The plain tar in a .tar or .tar.gz, to be read forwards.
+def open_tar(archive: Path) -> Iterator[tuple[Stream, bool]]:
+    """The plain tar in an archive, to be read forwards, and whether it is packed.
 
     Raises:
-        SourceError: the block finds it damaged, truncated, or no tar archive.
+        SourceError: the block finds it damaged, cut off, or no tar archive.
     """
-    with archive.open("rb", buffering=0) as file, _archive_errors(archive):
-        packed = file.read(2) == _GZIP
-        file.seek(0)
-        if packed:
-            with gzip.open(file) as stream:
-                yield stream
-        else:
-            yield file
+    with archive.open("rb", buffering=0) as file, archive_errors(archive):
+        stream = tars.open_tar(file)
+        yield stream, stream is not file
+
+
+@contextmanager
+def archive_errors(archive: Path) -> Iterator[None]:
+    """Say of which archive a `TarDamageError` is."""
+    try:
+        yield
+    except TarPackingError as error:
+        raise SourceError(f"{archive} can't be read: {error}.") from error
+    except TarDamageError as error:
+        raise SourceError(
+            f"{archive} is damaged, or no tar archive (.tar, .tar.gz): {error}. Copy it again."
+        ) from error
 
 
 def list_tar(file: Stream, *, name: str, path: Path) -> Listing:
     """List a plain tar that is read from `file` and will be found at `path`.
 
     Raises:
-        tarfile.TarError: it is damaged, truncated, or no tar, or a tar inside it is.
+        TarDamageError: it is damaged, cut off, or no tar, or a tar inside it is.
     """
     listing = Listing()
-    where = str(path)  # one text for all members
     with progress(f"Listing {name}", total=None, unit="photos") as bar:
-        for entry in entries(file):
-            before = len(listing.members)
-            inner = _clean(entry.name)
-            if inner.endswith(".tar") and entry.regular and not _hidden(inner):
-                try:
-                    add_tar(listing, file, path=where, region=entry, folder=inner[: -len(".tar")])
-                except tarfile.TarError as error:
-                    raise tarfile.ReadError(f"in {inner}: {error}") from error
-            elif inner.rpartition("/")[2] == NAMES and inner.count("/") <= 1 and entry.regular:
-                file.seek(entry.offset)
-                listing.names = file.read(entry.length).decode("utf-8-sig")
-            else:
-                _add(listing, entry, path=where)
-            if len(listing.members) > before:
-                bar.advance(len(listing.members) - before)
+        add_tar(listing, file, path=str(path), bar=bar)
     return listing
 
 
 def add_tar(
-    listing: Listing, file: Stream, *, path: str, folder: str, region: Entry | None = None
+    listing: Listing, file: Stream, *, path: str, folder: str = "", bar: Progress | None = None
 ) -> None:
     """Add the photos of a plain tar as if they lay in `folder`.
 
@@ -176,47 +117,108 @@ def add_tar(
         file: where the tar is read from.
         path: where it will be found.
         folder: put before the photos' names.
-        region: the part of the file that the tar fills; None for the whole.
+        bar: is told of them.
 
     Raises:
-        tarfile.TarError: it is damaged, truncated, or no tar.
+        TarDamageError: it is damaged, cut off, or no tar, or a tar inside it is.
     """
-    start, end = (region.offset, region.offset + region.length) if region else (0, None)
-    for entry in entries(file, start=start, end=end):
-        _add(listing, entry, path=path, folder=f"{folder}/")
+    _Tar(listing, file, path, bar).add(f"{folder}/" if folder else "")
 
 
-def _add(listing: Listing, entry: Entry, *, path: str, folder: str = "") -> None:
-    name = folder + _clean(entry.name)
-    if not is_photo(name):
-        return
-    if name.startswith("/") or "//" in name or ".." in name.split("/"):
-        reason = "The name leads out of the archive."
-        listing.rejected.append(Rejection(name, "unsafe_name", reason))
-    elif not entry.regular:
-        reason = "The archive holds a link or another special entry in place of a photo."
-        listing.rejected.append(Rejection(name, "not_a_file", reason))
-    else:
-        listing.members.append(Member(name, path, entry.offset, entry.length))
+@dataclass
+class _Tar:
+    """A tar that is being listed."""
+
+    listing: Listing
+    file: Stream
+    path: str
+    bar: Progress | None
+    links: dict[str, Entry] = field(default_factory=dict)
+
+    def add(self, folder: str) -> None:
+        self._add_entries(folder, start=0, end=None, depth=0)
+        self._follow_links(folder)
+
+    def _add_entries(self, folder: str, *, start: int, end: int | None, depth: int) -> None:
+        for entry in entries(self.file, start=start, end=end):
+            before = len(self.listing.members)
+            name = folder + _clean(entry.name)
+            if entry.name.startswith("/") or "//" in name or ".." in name.split("/"):
+                self.listing.reject(name, "unsafe_name", "The name leads out of the archive.")
+            elif entry.kind == "folder":
+                self.listing.add_folder(name)
+            elif entry.kind in ("hard_link", "symbolic_link"):
+                self.links[name] = entry._replace(target=_target(entry, name, folder))
+            elif entry.kind != "file":
+                reason = "The archive holds a special entry in place of a photo."
+                self.listing.reject(name, "not_a_file", reason)
+            elif name.lower().endswith(TAR_SUFFIXES) and not _is_hidden(name):
+                self._add_inner(entry, name, depth=depth + 1)
+            else:
+                self._add_file(entry, name)
+            if depth == 0 and self.bar is not None and len(self.listing.members) > before:
+                self.bar.advance(len(self.listing.members) - before)
+
+    def _add_file(self, entry: Entry, name: str) -> None:
+        def look(size: int) -> bytes:
+            self.file.seek(entry.offset)
+            return self.file.read(min(size, entry.length))
+
+        self.listing.add(Member(name, self.path, entry.offset, entry.length), look)
+
+    def _add_inner(self, entry: Entry, name: str, *, depth: int) -> None:
+        """Add a tar in the tar, which stands for a folder."""
+        if depth > _MAX_DEPTH:
+            raise TarPackingError(f"{name} is the {depth}th tar in a tar: unpack the outer ones")
+        end = entry.offset + entry.length
+        try:
+            folder = f"{without_suffix(name)}/"
+            self._add_entries(folder, start=entry.offset, end=end, depth=depth)
+        except TarDamageError as error:  # also of a subclass
+            raise type(error)(f"in {name}: {error}") from error
+
+    def _follow_links(self, folder: str) -> None:
+        """Give links the bytes of the files that they lead to, as unpacking would."""
+        if not self.links:
+            return
+        listing = self.listing
+        files = {**listing.hidden, **{member.name: member for member in listing.members}}
+        for name, link in self.links.items():
+            target, count = link.target, 0
+            while target in self.links and count < _MAX_LINKS:
+                target, count = self.links[target].target, count + 1
+            found = files.get(target)
+            if found is not None and name not in files:
+                if has_photo_ending(name):
+                    listing.add(found._replace(name=name), lambda size: b"")
+            elif target in listing.folders and not _is_hidden(name):
+                reason = "The archive holds a link to a folder here, which is not followed."
+                listing.rejected.append(Rejection(name, "not_a_file", reason))
+            elif name not in files:
+                reason = "This is a link that leads nowhere, or out of the archive."
+                listing.reject(name, "not_a_file", reason)
+
+
+def without_suffix(name: str) -> str:
+    """The name of a tar without its ending."""
+    suffix = next(suffix for suffix in TAR_SUFFIXES if name.lower().endswith(suffix))
+    return name[: -len(suffix)]
+
+
+def _target(entry: Entry, name: str, folder: str) -> str:
+    """The path that a link leads to, as those of other entries; none for one out of the archive."""
+    if entry.kind == "hard_link":
+        return folder + _clean(entry.target)
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(name), entry.target))
+    return "" if target.startswith(("/", "..")) else target
 
 
 def _clean(name: str) -> str:
     """A path without ./ and //."""
-    return str(PurePosixPath(name)) if "/" in name else name
+    if "./" in name or "//" in name or name.endswith(("/", "/.")):
+        return str(PurePosixPath(name))
+    return name
 
 
-def _hidden(name: str) -> bool:
-    # `._photo.jpg` is not a photo but what macOS adds to one.
-    return any(part.startswith(".") and part != ".." for part in name.split("/"))
-
-
-@contextmanager
-def _archive_errors(archive: Path) -> Iterator[None]:
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
-        raise SourceError(
-            f"{archive} is damaged, or no tar archive (.tar, .tar.gz): {error}. Copy it again."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SourceError(f"The {NAMES} in {archive} is not UTF-8 text: {error}.") from error
+def _is_hidden(name: str) -> bool:
+    return any(map(is_junk, name.split("/")))

@@ -69,14 +69,15 @@ def fit(
 ) -> dict[str, Any]:
     """Train until the schedule, the recipe's epochs or `max_steps` end; write the model.
 
-    The finished network is measured with one view and with ten, and written to
-    `out`/model.safetensors. A run that was killed or stopped continues with `resume` to the weights
-    that it would have reached. SIGTERM ends it after the step, or the validation, that is under
-    way. A run that diverged goes on with `resume` alone, not in a restart.
+    The finished network is measured with one view and with ten, where there are validation photos,
+    and written to `out`/model.safetensors. A run that was killed or stopped continues with `resume`
+    to the weights that it would have reached. SIGTERM ends it after the step, or the validation,
+    that is under way. A run that diverged goes on with `resume` alone, not in a restart.
 
     Returns:
-        The last epoch's metrics, and `ten_views`: loss and errors of the finished network. Of a run
-        that SIGTERM or its deadline ended: `stopped` and the checkpoint from which it will go on.
+        The last epoch's metrics, and `ten_views`: loss and errors of the finished network, nothing
+        where there are no validation photos. Of a run that SIGTERM or its deadline ended: `stopped`
+        and the checkpoint from which it will go on.
 
     Raises:
         AlexNetError: the data do not fit the config, `out` holds another run, a process was lost,
@@ -106,7 +107,7 @@ class _Run:
                 Board.check()
             check_input(config.input, dataset, name=f"The preset {config.preset}")
             check_classes(config.network, dataset)
-            _check_data(dataset)
+            _check_data(dataset, config)
         check_same_photos(dataset, mesh)
         self.trainer = Trainer(config, dataset, mesh=mesh, workers=options.workers)
         state = kept = None
@@ -211,7 +212,7 @@ class _Run:
         self._save(for_now=True)  # a scheduler may not wait for what is measured next
         metrics |= trainer.validate()
         if trainer.done == trainer.loader.steps:
-            trainer.end_epoch(metrics["val_top1_error"])
+            trainer.end_epoch(metrics.get("val_top1_error"))
         else:
             metrics["steps"] = trainer.done
         with self.mesh.agreed():
@@ -281,9 +282,10 @@ class _Run:
         self.trainer.restore(TrainingState.of(tensors, facts))
 
 
-def _check_data(dataset: Dataset) -> None:
-    if not dataset.count("val"):
+def _check_data(dataset: Dataset, config: RunConfig) -> None:
+    if config.recipe.schedule.kind == "plateau" and not dataset.count("val"):
         raise AlexNetError(
-            f"{dataset.path} has no validation photos, and the schedule needs them: prepare it "
-            "with --val or a --val-fraction."
+            f"{dataset.path} has no validation photos, and the schedule `plateau` follows their "
+            "error: prepare it with --val or a --val-fraction, or take a schedule that follows the "
+            "epochs, such as --set recipe.schedule.kind=cosine."
         )

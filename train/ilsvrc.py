@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from alexnet.errors import optional_import
-from train.archives import Listing, Rejection, SourceError, open_tar
-from train.entries import entries
+from alexnet.tars import entries
+from train.archives import open_tar
+from train.listing import Listing, Rejection, SourceError
 
 ARCHIVES = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
 DEVKIT = "ILSVRC2012_devkit_t12"
@@ -160,10 +161,10 @@ def _folder_files(folder: Path) -> dict[str, bytes]:
 
 def _archive_files(archive: Path) -> dict[str, bytes]:
     files = {}
-    with open_tar(archive) as file:
+    with open_tar(archive) as (file, _):
         for entry in entries(file):
             folder, _, name = entry.name.rpartition("/")
-            if entry.regular and name in _names() and folder.split("/")[-1] == "data":
+            if entry.kind == "file" and name in _names() and folder.split("/")[-1] == "data":
                 file.seek(entry.offset)
                 files[name] = file.read(entry.length)
     return files

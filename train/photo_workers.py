@@ -234,7 +234,7 @@ def _answer(split: Split, rows: Rows, connection: Connection, shared: bool) -> N
         photos = split.photos(rows)
         if not (shared and photos.size):
             connection.send((photos.shape, False))
-            connection.send_bytes(memoryview(photos).cast("B") if photos.size else b"")
+            connection.send_bytes(photos.data.cast("B") if photos.size else b"")
             return
         file = os.memfd_create("photos")
     except MemoryError:
@@ -245,7 +245,7 @@ def _answer(split: Split, rows: Rows, connection: Connection, shared: bool) -> N
         return
     try:
         with open(file, "wb", closefd=False) as memory:
-            memory.write(memoryview(photos).cast("B"))
+            memory.write(photos.data.cast("B"))
         connection.send((photos.shape, True))
         parent = multiprocessing.parent_process()
         send_handle(connection, file, parent.pid if parent else None)

@@ -21,7 +21,9 @@ class PrepareError(AlexNetError):
     """The folder for the data set holds something else."""
 
 
-def make_plan(catalogue: Catalogue, input: InputConfig, *, shard_photos: int) -> dict[str, Any]:
+def make_plan(
+    catalogue: Catalogue, input: InputConfig, *, shard_photos: int, max_pixels: int
+) -> dict[str, Any]:
     """The facts of a data set that are known before any photo is decoded, as in dataset.json."""
     return {
         "format": FORMAT,
@@ -31,6 +33,7 @@ def make_plan(catalogue: Catalogue, input: InputConfig, *, shard_photos: int) ->
         "val_fraction": catalogue.val_fraction,
         "shard_photos": shard_photos,
         "size": input.size,
+        "max_pixels": max_pixels,
         "resize": {
             "fit": input.fit,
             "filter": input.filter,
@@ -71,6 +74,9 @@ def _check_same(folder: Path, plan: Mapping[str, Any], found: Mapping[str, Any])
         both = zip(found["resize"].items(), plan["resize"].values(), strict=True)
         name, old, new = next((name, old, new) for (name, old), new in both if old != new)
         reason = f"was resized with the {name} {old}, not {new}"
+    elif found.get("max_pixels", plan["max_pixels"]) != plan["max_pixels"]:
+        limits = found["max_pixels"] / 1e6, plan["max_pixels"] / 1e6
+        reason = "has photos of up to {:g} megapixels, not of {:g}".format(*limits)
     elif found["photos_sha256"] != plan["photos_sha256"]:
         reason = f"was made of other photos or split differently (source: {found['source']})"
     elif found["shard_photos"] != plan["shard_photos"]:

@@ -24,12 +24,13 @@ from alexnet.color import color_pca_from_moments, color_pca_to_dict
 from alexnet.config import InputConfig
 from alexnet.console import Progress, log, progress
 from alexnet.files import atomic_path, write_json, write_text
-from train.archives import Rejection, SourceError
+from alexnet.photo import MAX_PIXELS
 from train.catalogue import Catalogue, Item, make_catalogue
 from train.dataset import COLOR_PCA, INDEX, MEAN, REJECTED, Dataset
 from train.facts import FACTS, SPLITS, UNFINISHED, SplitName
 from train.ilsvrc import read_devkit
 from train.index import write_index
+from train.listing import Rejection, SourceError
 from train.plan import PLAN, PrepareError, check_folder, make_plan
 from train.shards import Shard, batch_size, write_shard
 from train.sources import open_source
@@ -48,37 +49,106 @@ def prepare(
     val_fraction: float | None = None,
     names: Path | None = None,
     devkit: Path | None = None,
+    as_classes: bool = False,
     shard_photos: int | None = None,
+    max_pixels: int = MAX_PIXELS,
     workers: int = 1,
 ) -> Dataset:
-    """Prepare the photos of `place` as a data set in `folder`.
-
-    The same photos give the same bytes, whatever their order on disk and the number of workers. A
-    folder that was finished with the same photos and options is left as it is.
+    """Prepare the photos of `place` as a data set in `folder`: `find_photos`, then `store_photos`.
 
     Args:
-        place: where the photos are, see `open_source`.
-        folder: new, empty, or left by a run of the same photos and options.
-        input: side, fit and filter of the stored photos.
-        val, val_fraction, names: see `make_catalogue`.
-        devkit: ImageNet's development kit, packed or unpacked; None: one in `place`, if any.
-        shard_photos: photos in a shard; None: 10,000, or as many as give about 512 MB.
-        workers: processes that decode photos.
+        place, val, val_fraction, names, devkit, as_classes: see `find_photos`.
+        folder, input, shard_photos, max_pixels, workers: see `store_photos`.
 
     Raises:
         AlexNetError: the source gives no data set, or `folder` holds something else.
         OSError: a file can't be read or written; the next run goes on from there.
     """
+    catalogue = find_photos(
+        place,
+        folder,
+        val=val,
+        val_fraction=val_fraction,
+        names=names,
+        devkit=devkit,
+        as_classes=as_classes,
+    )
+    return store_photos(
+        catalogue,
+        folder,
+        input=input,
+        shard_photos=shard_photos,
+        max_pixels=max_pixels,
+        workers=workers,
+    )
+
+
+def find_photos(
+    place: str,
+    folder: Path,
+    *,
+    val: str | None = None,
+    val_fraction: float | None = None,
+    names: Path | None = None,
+    devkit: Path | None = None,
+    as_classes: bool = False,
+) -> Catalogue:
+    """List the photos of `place` for a data set in `folder`, which is not written to.
+
+    Args:
+        place: where the photos are, see `open_source`.
+        folder: of the data set; packed archives are to be unpacked below it.
+        val: where the validation photos are; None: in `place`.
+        val_fraction, names, as_classes: see `make_catalogue`.
+        devkit: ImageNet's development kit, packed or unpacked; None: one in `place`, if any.
+
+    Raises:
+        AlexNetError: the source gives no data set.
+        OSError: a file can't be read.
+    """
     work = folder / UNFINISHED
     kit = None if devkit is None else read_devkit(devkit)
     source = open_source(place, spool=work, devkit=kit)
     val_source = None if val is None else open_source(val, spool=work, devkit=source.devkit)
-    catalogue = make_catalogue(
-        source, val_source=val_source, val_fraction=val_fraction, names=names
+    return make_catalogue(
+        source,
+        val_source=val_source,
+        val_fraction=val_fraction,
+        names=names,
+        as_classes=as_classes,
     )
+
+
+def store_photos(
+    catalogue: Catalogue,
+    folder: Path,
+    *,
+    input: InputConfig,
+    shard_photos: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    workers: int = 1,
+) -> Dataset:
+    """Store the photos of a catalogue as a data set in `folder`.
+
+    The same photos give the same bytes, whatever their order on disk and the number of workers. A
+    folder that was finished with the same photos and options is left as it is.
+
+    Args:
+        catalogue: the photos.
+        folder: new, empty, or left by a run of the same photos and options.
+        input: side, fit and filter of the stored photos.
+        shard_photos: photos in a shard; None: 10,000, or as many as give about 512 MB.
+        max_pixels: width times height of the largest photo that is decoded.
+        workers: processes that decode photos.
+
+    Raises:
+        AlexNetError: no training photo can be read, or `folder` holds something else.
+        OSError: a file can't be read or written; the next run goes on from there.
+    """
+    work = folder / UNFINISHED
     if shard_photos is None:  # at quality 95 a photo takes about a byte a pixel
         shard_photos = min(SHARD_PHOTOS, max(1, SHARD_BYTES // input.size**2))
-    plan = make_plan(catalogue, input, shard_photos=shard_photos)
+    plan = make_plan(catalogue, input, shard_photos=shard_photos, max_pixels=max_pixels)
     if check_folder(folder, plan):
         log(f"{folder} is complete: nothing is left to do.")
         if not work.exists():
@@ -86,10 +156,10 @@ def prepare(
     with _locked(work):
         if not check_folder(folder, plan):
             write_json(work / PLAN, plan)
-            for spool in [*source.spools, *(val_source.spools if val_source else [])]:
+            for spool in catalogue.spools:
                 spool.fill()
             shards = _plan_shards(catalogue, shard_photos)
-            _write_shards(shards, folder, input=input, workers=workers)
+            _write_shards(shards, folder, input=input, max_pixels=max_pixels, workers=workers)
             _finish(shards, folder, plan=plan, rejected=catalogue.rejected)
         shutil.rmtree(work)
     return Dataset(folder)
@@ -133,7 +203,12 @@ def _plan_shards(catalogue: Catalogue, photos: int) -> list[_ShardPlan]:
 
 
 def _write_shards(
-    shards: Sequence[_ShardPlan], folder: Path, *, input: InputConfig, workers: int
+    shards: Sequence[_ShardPlan],
+    folder: Path,
+    *,
+    input: InputConfig,
+    max_pixels: int,
+    workers: int,
 ) -> None:
     """Write the shards that are not finished yet."""
     missing = [shard for shard in shards if not shard.finished(folder)]
@@ -148,7 +223,7 @@ def _write_shards(
     unfinished = folder / UNFINISHED / "shard.tar"
     with (
         progress("Preparing", total=sum(map(len, batches)), unit="photos") as bar,
-        closing(store_all(batches, input, workers=workers)) as results,
+        closing(store_all(batches, input, max_pixels=max_pixels, workers=workers)) as results,
     ):
         counted = _counted(results, bar)
         for shard in missing:

@@ -11,6 +11,7 @@ import click
 from alexnet import options
 from alexnet.config import InputConfig
 from alexnet.console import Command, log
+from alexnet.decoder import MAX_PIXELS
 from alexnet.json_text import to_json
 
 
@@ -51,7 +52,7 @@ from alexnet.json_text import to_json
     "--val-fraction",
     type=click.FloatRange(0, 1, max_open=True),
     help="Part of each class that is set aside for validation where SRC has no such photos. "
-    "[default: 0.1]",
+    "0: none; then `fit` measures nothing, and its schedule can't be plateau. [default: 0.1]",
 )
 @click.option(
     "--names",
@@ -60,9 +61,24 @@ from alexnet.json_text import to_json
     "ILSVRC-2012 for its wnids, the development kit's, or the folders' own names.",
 )
 @click.option(
+    "--layout",
+    type=click.Choice(["auto", "classes"]),
+    default="auto",
+    show_default=True,
+    help="auto: top folders called after splits (train, val, test) are splits, others classes. "
+    "classes: the top folders are classes, whatever they are called.",
+)
+@click.option(
     "--shard-photos",
     type=click.IntRange(min=1),
     help="Photos in a shard. [default: 10,000, or as many as give about 512 MB]",
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=MAX_PIXELS,
+    show_default=True,
+    help="Width times height of the largest photo that is decoded; larger ones are left out.",
 )
 @click.option(
     "--workers",
@@ -79,38 +95,55 @@ def prepare(
     val_fraction: float | None,
     names: Path | None,
     devkit: Path | None,
+    layout: str,
     shard_photos: int | None,
+    max_pixels: int,
     workers: int | None,
 ) -> None:
     """Turn the photos of SRC into a data set in the folder DST.
 
-    SRC is a folder with one folder of photos for each class; or one with train/ and val/ (or test/)
-    of such folders; or one with train.tar[.gz] and val.tar[.gz] (or test.tar[.gz]); or a .tar or
-    .tar.gz of any of these; or the word `digits` for scikit-learn's handwritten digits (./digits is
-    a folder of that name). A tar inside an archive stands for a folder of its name, and so does a
-    tar called after a wnid (n01440764.tar) inside a folder.
+    SRC is a folder with one folder of photos for each class; or one with a folder for each split
+    (train, val, test) of such folders; or one with a tar for each split; or a tar of any of these;
+    or the word `digits` for scikit-learn's handwritten digits (./digits is a folder of that name).
+    A tar is plain or packed with gzip, bzip2 or xz, whatever its name says. A tar inside an archive
+    stands for a folder of its name, and so does a tar called after a wnid (n01440764.tar) inside a
+    folder.
+
+    Splits have their usual names in any case: train, training, training_set; val, valid,
+    validation, eval, dev; test, testing, test_set. Without validation photos those of the test
+    split serve as such; without either, a part of each class is set aside. A test split that is not
+    used is reported. Folders that look like splits and make no sense as such are refused.
 
     ImageNet is read as it was published: SRC is a folder with ILSVRC2012_img_train.tar,
     ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz, or the first of them, with --val and
-    --devkit for the others. Nothing is unpacked.
+    --devkit for the others. Nothing is unpacked. Tiny ImageNet is read as published, once its zip
+    is unpacked.
 
     Every photo is resized once and stored as JPEG. Photos that can't be read are left out and
-    listed in DST/rejected.tsv. The same photos give the same bytes. A run that was stopped goes on
-    when the same command is given again; a finished DST is left as it is.
+    listed in DST/rejected.tsv. Folders of thumbnails or trash, hidden photos, empty class folders,
+    archives among the photos and other files are counted. The same photos give the same bytes. A
+    run that was stopped goes on when the same command is given again; a finished DST is left as it
+    is.
     """
     from alexnet.machine import cores
-    from train.prepare import prepare as run
+    from train.prepare import find_photos, store_photos
 
     start = time.monotonic()
-    dataset = run(
+    catalogue = find_photos(
         source,
         folder,
-        input=InputConfig(size=size, crop=size, fit=fit, filter=method),
         val=val,
         val_fraction=val_fraction,
         names=names,
         devkit=devkit,
+        as_classes=layout == "classes",
+    )
+    dataset = store_photos(
+        catalogue,
+        folder,
+        input=InputConfig(size=size, crop=size, fit=fit, filter=method),
         shard_photos=shard_photos,
+        max_pixels=max_pixels,
         workers=workers or cores(),
     )
     seconds = time.monotonic() - start
@@ -119,6 +152,9 @@ def prepare(
         f"{folder}: {train:,} training and {dataset.count('val'):,} validation photos of "
         f"{len(dataset.labels):,} classes, {left_out:,} left out, {seconds:.1f} s."
     )
+    if passed_over := catalogue.passed_over.sentence():
+        log(passed_over)
     summary = {"data": str(folder), "size": size, "classes": len(dataset.labels)}
     counts = {"train": train, "val": dataset.count("val"), "left_out": left_out}
-    click.echo(to_json({**summary, **counts, "seconds": round(seconds, 1)}, ascii=True))
+    beside = {"passed_over": catalogue.passed_over.to_dict(), "seconds": round(seconds, 1)}
+    click.echo(to_json({**summary, **counts, **beside}, ascii=True))

@@ -52,11 +52,16 @@ class Report:
 
 def epoch_line(metrics: Mapping[str, Any]) -> str:
     """An epoch's figures for people."""
+    validation = "no validation photos"
+    if "val_loss" in metrics:
+        validation = (
+            f"val loss {metrics['val_loss']:.4f} top-1 error {metrics['val_top1_error']:.4f} "
+            f"top-5 {metrics['val_top5_error']:.4f}"
+        )
     return (
         f"epoch {metrics['epoch']:3d}  lr {metrics['lr']:.2g}  "
         f"train loss {metrics['train_loss']:.4f} error {metrics['train_error']:.4f}  "
-        f"val loss {metrics['val_loss']:.4f} top-1 error {metrics['val_top1_error']:.4f} "
-        f"top-5 {metrics['val_top5_error']:.4f}  {metrics['photos_per_second']:.0f} photos/s, "
+        f"{validation}  {metrics['photos_per_second']:.0f} photos/s, "
         f"{metrics['waiting_for_photos']:.0%} of it waiting for photos"
     )
 

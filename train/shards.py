@@ -20,10 +20,10 @@ from PIL import Image
 
 from alexnet.config import InputConfig
 from alexnet.files import atomic_path, naming, sha256_of
-from alexnet.photo import PhotoError, load_photo
-from train.archives import Member, Rejection, SourceError
+from alexnet.photo import MAX_PIXELS, PhotoError, load_photo
 from train.catalogue import Item
 from train.dataset import decode_jpeg
+from train.listing import Member, Rejection, SourceError
 
 QUALITY = 95
 SUBSAMPLING = "4:4:4"
@@ -58,7 +58,9 @@ def batch_size(size: int) -> int:
     return max(1, min(64, (4 << 20) // (3 * size * size)))
 
 
-def store_batch(items: Sequence[Item], input: InputConfig) -> Batch:
+def store_batch(
+    items: Sequence[Item], input: InputConfig, *, max_pixels: int = MAX_PIXELS
+) -> Batch:
     """Read, resize and encode photos; a bad one becomes its `Rejection`.
 
     Raises:
@@ -70,7 +72,7 @@ def store_batch(items: Sequence[Item], input: InputConfig) -> Batch:
     products = np.zeros((3, 3), dtype=np.int64)
     for item in items:
         try:
-            stored = store_photo(_read(item.member), input)
+            stored = store_photo(_read(item.member), input, max_pixels=max_pixels)
         except PhotoError as error:
             photos.append(Rejection(item.member.name, error.code, str(error)))
             continue
@@ -83,7 +85,7 @@ def store_batch(items: Sequence[Item], input: InputConfig) -> Batch:
     return Batch(photos, verbatim, sums, products)
 
 
-def store_photo(data: bytes, input: InputConfig) -> Stored:
+def store_photo(data: bytes, input: InputConfig, *, max_pixels: int = MAX_PIXELS) -> Stored:
     """The JPEG of a photo as `input` wants it.
 
     A JPEG whose plain decoding is already what `load_photo` gives (it is of the right size, RGB and
@@ -92,7 +94,7 @@ def store_photo(data: bytes, input: InputConfig) -> Stored:
     Raises:
         PhotoError: the photo can't be read.
     """
-    photo = load_photo(data, input)
+    photo = load_photo(data, input, max_pixels=max_pixels)
     if photo.format == "JPEG" and (photo.width, photo.height) == (input.size, input.size):
         try:
             if np.array_equal(decode_jpeg(data), photo.pixels):

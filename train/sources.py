@@ -1,11 +1,10 @@
-"""Where photos come from: folders, tar archives, ImageNet's own, or scikit-learn's digits.
+"""Where photos come from: folders, tar archives, ImageNet as published, or scikit-learn's digits.
 
 A source is listed without writing anything, and only the list is kept in memory.
 """
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import re
@@ -18,25 +17,16 @@ from PIL import Image
 from alexnet.console import progress
 from alexnet.errors import optional_import
 from alexnet.files import atomic_path
-from train import ilsvrc
-from train.archives import (
-    NAMES,
-    Listing,
-    Member,
-    Rejection,
-    SourceError,
-    Spool,
-    add_tar,
-    is_photo,
-    list_archive,
-    list_tar,
-    open_tar,
-    read_names,
-)
+from alexnet.junk import is_junk
+from alexnet.tars import TAR_SUFFIXES
+from train import ilsvrc, tiny_imagenet
+from train.archives import Spool, add_tar, list_archive, list_tar, open_tar, without_suffix
+from train.layout import Role, role_of, shared_folders
+from train.listing import NAMES, WORDS, Listing, Member, SourceError
 
 DIGITS = "digits"
 
-_CLASS_TAR = re.compile(r"n\d{8}\.tar")
+_WNID = re.compile(r"n\d{8}")
 
 
 @dataclass(kw_only=True)
@@ -46,14 +36,19 @@ class Source(Listing):
     name: str
     spools: list[Spool | DigitsSpool] = field(default_factory=list)
     devkit: ilsvrc.Devkit | None = None
+    names: str | None = None
+    """The text of its classes.tsv, if there is one."""
+    words: dict[str, str] = field(default_factory=dict)
+    """Names of classes by their wnids, from a words.txt or the development kit."""
 
 
 def open_source(place: str, *, spool: Path, devkit: ilsvrc.Devkit | None = None) -> Source:
-    """List the photos of `place`: a folder, a .tar, a .tar.gz, or `digits`.
+    """List the photos of `place`: a folder, a tar, or `digits`.
 
-    A folder with train.tar[.gz] and val.tar[.gz] or test.tar[.gz], or with ImageNet's own archives,
-    is read as if the archives were folders. So are tars in an archive, and tars in a folder that
-    are called after a wnid. Unpacked archives will lie in the folder `spool` once they are filled.
+    A folder with an archive for each split (train.tar.gz, val.tar, ...), or with ImageNet's own
+    archives, is read as if the archives were folders. So are tars in an archive, and tars in a
+    folder that are called after a wnid. Unpacked archives will lie in the folder `spool` once they
+    are filled.
 
     Args:
         place: where the photos are.
@@ -77,36 +72,37 @@ def open_source(place: str, *, spool: Path, devkit: ilsvrc.Devkit | None = None)
         _add_archive(source, path, place=path, spool=spool)
     else:
         raise SourceError(f"There is no {path}: name a folder, a tar archive, or `{DIGITS}`.")
+    _read_texts(source, path)
     return source
 
 
-def without_tops(names: list[str]) -> int:
-    """How many leading folders all `names` share, beyond the class's folder and the file's name."""
-    shared = 0
-    while names:
-        tops = {tuple(name.split("/", shared + 1)[: shared + 1]) for name in names}
-        if len(tops) > 1 or any(name.count("/") < shared + 2 for name in names):
-            break
-        shared += 1
-    return shared
+def _read_texts(source: Source, path: Path) -> None:
+    try:
+        source.names = source.text(NAMES, depth=1)
+    except UnicodeDecodeError as error:
+        raise SourceError(f"The {NAMES} in {path} is not UTF-8 text: {error}.") from error
+    source.words = tiny_imagenet.read_words(source)
+    if source.devkit is not None:
+        source.words.update(source.devkit.words)
 
 
 def _add_folder(source: Source, path: Path, *, spool: Path) -> None:
-    names = path / NAMES
-    source.names = read_names(names) if names.is_file() else None
-    archives, unpacked = ilsvrc.split_archives(path), []
+    archives = ilsvrc.split_archives(path)
     if archives:
-        unpacked = [split for split in ("train", "val") if (path / split).is_dir()]
         _find_devkit(source, path, needed="val" in archives)  # before a long time goes by
-    else:
-        archives = _split_archives(path)
-    for split, archive in archives.items():
+        for split, archive in archives.items():
+            _add_archive(source, archive, place=path, spool=spool, split=split)
+        for split in ("train", "val"):
+            if split not in archives and (path / split).is_dir():
+                _add(source, _list_folder(path / split, prefix=f"{split}/"), place=path)
+        for name in (NAMES, WORDS):
+            if (path / name).is_file():
+                source.texts[name] = (path / name).read_bytes()
+        return
+    splits = _split_archives(path)
+    for split, archive in splits.items():
         _add_archive(source, archive, place=path, spool=spool, split=split)
-    for split in unpacked:
-        if split not in archives:
-            _add(source, _list_folder(path / split, prefix=f"{split}/"), place=path)
-    if not archives:
-        _add(source, _list_folder(path), place=path)
+    _add(source, _list_folder(path, skip=frozenset(splits.values())), place=path)
 
 
 def _add(source: Source, listing: Listing, *, place: Path, split: str | None = None) -> None:
@@ -118,11 +114,17 @@ def _add(source: Source, listing: Listing, *, place: Path, split: str | None = N
         devkit = _find_devkit(source, place, needed=True)
         assert devkit is not None, "it was needed"
         ilsvrc.give_classes(listing, devkit)
+    tiny_imagenet.give_classes(listing, place)
     if split is not None:
-        listing.members = _under(split, listing.members)
+        _put_under(split, listing)
     source.members += listing.members
     source.rejected += listing.rejected
-    source.names = listing.names if source.names is None else source.names
+    source.texts = listing.texts | source.texts
+    source.folders |= listing.folders
+    source.junk |= listing.junk
+    source.hidden |= listing.hidden
+    source.archives += listing.archives
+    source.others += listing.others
 
 
 def _find_devkit(source: Source, place: Path, *, needed: bool) -> ilsvrc.Devkit | None:
@@ -138,15 +140,22 @@ def _find_devkit(source: Source, place: Path, *, needed: bool) -> ilsvrc.Devkit 
 
 def _split_archives(folder: Path) -> dict[str, Path]:
     """The archives of `folder` that are called after a split: {"train": .../train.tar.gz, ...}."""
-    found: dict[str, Path] = {}
-    for split in ("train", "val", "test"):
-        paths = [folder / f"{split}{suffix}" for suffix in (".tar", ".tar.gz", ".tgz")]
-        paths = [path for path in paths if path.is_file()]
-        if len(paths) > 1:
-            raise SourceError(f"{folder} holds {paths[0].name} and {paths[1].name}: keep one.")
-        if paths:
-            found[split] = paths[0]
-    return found if "train" in found else {}
+    found: dict[Role, Path] = {}
+    for path in sorted(folder.iterdir()):
+        name = path.name.lower()
+        if is_junk(path.name) or not (name.endswith(TAR_SUFFIXES) and path.is_file()):
+            continue
+        split = without_suffix(path.name)
+        role = role_of(split)
+        if role is None:
+            continue
+        again = found.get(role) or (folder / split if (folder / split).is_dir() else None)
+        if again is not None:
+            raise SourceError(f"{folder} holds {again.name} and {path.name}: keep one.")
+        found[role] = path
+    if "train" not in found:
+        return {}
+    return {without_suffix(path.name): path for path in found.values()}
 
 
 def _add_archive(
@@ -159,20 +168,28 @@ def _add_archive(
         source.spools.append(unpacked)
 
 
-def _under(split: str, members: list[Member]) -> list[Member]:
-    """The members of an archive, with `split` in place of the folders that all of them share."""
-    top = without_tops([member.name for member in members])
-    return [
-        member._replace(name="/".join([split, *member.name.split("/")[top:]])) for member in members
-    ]
+def _put_under(split: str, listing: Listing) -> None:
+    """Put `split` in place of the folders that all photos of an archive share."""
+    around = shared_folders(listing.members)
+
+    def moved(name: str) -> str:
+        return "/".join([split, *name.split("/")[around:]])
+
+    for row in listing.rejected:  # under the archive's own names, as a person finds them there
+        listing.folders.pop(row.name.rpartition("/")[0], None)
+    listing.members = [member._replace(name=moved(member.name)) for member in listing.members]
+    listing.folders = {moved(name): junk for name, junk in listing.folders.items()}
+    listing.junk = {moved(name) for name in listing.junk}
+    listing.hidden = {moved(name): member for name, member in listing.hidden.items()}
 
 
-def _list_folder(folder: Path, *, prefix: str = "") -> Listing:
+def _list_folder(folder: Path, *, prefix: str = "", skip: frozenset[Path] = frozenset()) -> Listing:
     """Walk a folder. Links are followed, but not into a folder that holds them."""
     listing, tars = Listing(), []
     waiting: list[tuple[str, str, frozenset[tuple[int, int]]]] = [
         (str(folder), prefix, frozenset())
     ]
+    skipped = set(map(str, skip))
     with progress(f"Listing {folder.name}", total=None, unit="photos") as bar:
         while waiting:
             path, prefix, above = waiting.pop()
@@ -180,34 +197,74 @@ def _list_folder(folder: Path, *, prefix: str = "") -> Listing:
             if (facts.st_dev, facts.st_ino) in above:
                 continue
             below = above | {(facts.st_dev, facts.st_ino)}
+            if listing.add_folder(prefix.rstrip("/")):
+                continue
             with os.scandir(path) as entries:
                 for entry in entries:
                     name = prefix + entry.name
-                    if entry.is_dir():
-                        if not entry.name.startswith("."):
-                            waiting.append((entry.path, f"{name}/", below))
-                    elif is_photo(name) and entry.is_file():
-                        size = entry.stat().st_size
-                        listing.members.append(Member(name, entry.path, 0, size))
-                        bar.advance()
-                    elif is_photo(name):
+                    kind = _kind(entry)
+                    if kind == "folder":
+                        waiting.append((entry.path, f"{name}/", below))
+                    elif kind is None:
                         reason = "This is a link that leads nowhere, or no regular file."
-                        listing.rejected.append(Rejection(name, "not_a_file", reason))
-                    elif _CLASS_TAR.fullmatch(entry.name):
+                        listing.reject(name, "not_a_file", reason)
+                    elif _class_of(entry.name) is not None:
                         tars.append((Path(entry.path), name))
+                    elif entry.path not in skipped:
+                        add_file(listing, entry, name)
+                        bar.advance()
         for tar, name in tars:
             before = len(listing.members)
-            _add_class_tar(listing, tar, folder=name.removesuffix(".tar"))
+            _add_class_tar(listing, tar, folder=without_suffix(name))
             bar.advance(len(listing.members) - before)
     return listing
 
 
+def _kind(entry: os.DirEntry[str]) -> str | None:
+    """`folder` or `file`; None: a link that leads nowhere or to itself, or something special."""
+    try:
+        if entry.is_dir():
+            return "folder"
+        return "file" if entry.is_file() else None
+    except OSError:
+        return None
+
+
+def add_file(listing: Listing, entry: os.DirEntry[str], name: str) -> None:
+    """Add a file of a folder that is being listed, or the reason why there is none."""
+
+    def look(size: int) -> bytes:
+        try:
+            with open(entry.path, "rb") as file:  # noqa: PTH123 - as fast as it goes
+                return file.read(size)
+        except PermissionError:
+            return b""
+
+    try:
+        length = entry.stat().st_size
+    except FileNotFoundError:
+        listing.reject(name, "not_a_file", "This file vanished while the folder was listed.")
+        return
+    listing.add(Member(name, entry.path, 0, length), look)
+
+
+def _class_of(name: str) -> str | None:
+    """The wnid after which a tar is called."""
+    if name.lower().endswith(TAR_SUFFIXES) and _WNID.fullmatch(wnid := without_suffix(name)):
+        return wnid
+    return None
+
+
 def _add_class_tar(listing: Listing, path: Path, *, folder: str) -> None:
-    if path.with_suffix("").is_dir():
-        raise SourceError(f"{path.parent} holds {path.stem} and {path.name}: keep one.")
-    with open_tar(path) as file:
-        if isinstance(file, gzip.GzipFile):
-            raise SourceError(f"{path} is compressed: unpack it with gunzip, under the same name.")
+    unpacked = path.with_name(without_suffix(path.name))
+    if unpacked.is_dir():
+        raise SourceError(f"{path.parent} holds {unpacked.name} and {path.name}: keep one.")
+    with open_tar(path) as (file, packed):
+        if packed:
+            raise SourceError(
+                f"{path} is compressed: unpack it with gunzip, bunzip2 or unxz, as "
+                f"{unpacked.name}.tar."
+            )
         add_tar(listing, file, path=str(path), folder=folder)
 
 

@@ -155,13 +155,19 @@ class Trainer:
         found, self._reports = self._reports, []
         return found
 
-    def end_epoch(self, validation_error: float) -> None:
-        """Close the epoch that `steps` went through."""
+    def end_epoch(self, validation_error: float | None) -> None:
+        """Close the epoch that `steps` went through; the error is None without such photos."""
         self.epoch, self.done, self.sums = self.epoch + 1, 0, Sums()
-        self.schedule.after_epoch(validation_error)
+        if validation_error is not None:
+            self.schedule.after_epoch(validation_error)
 
     def validate(self, views: Views = "centre") -> dict[str, float]:
-        """Loss, top-1 and top-5 error on the validation photos, each process its part."""
+        """Loss, top-1 and top-5 error on the validation photos, each process its part.
+
+        Nothing where there are no such photos.
+        """
+        if not self.dataset.count("val"):
+            return {}
         self.network.eval()
         classifier = Classifier(self.network_config, self.network, self.inputs.mean, views=views)
         classifier = classifier.to(self.mesh.device, precision(self.config.recipe))

@@ -23,7 +23,7 @@ Result = tuple[Sequence[Item], Batch]
 
 
 def store_all(
-    batches: Sequence[Sequence[Item]], input: InputConfig, *, workers: int
+    batches: Sequence[Sequence[Item]], input: InputConfig, *, max_pixels: int, workers: int
 ) -> Generator[Result, None, None]:
     """Every batch with what became of it, in the order of `batches`; close it when stopping early.
 
@@ -36,7 +36,7 @@ def store_all(
     workers = min(workers, len(batches) // 2)  # a process takes longer to start than a few batches
     if workers < 2:
         for items in batches:
-            yield items, store_batch(items, input)
+            yield items, store_batch(items, input, max_pixels=max_pixels)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy locks held by other threads
     try:
@@ -46,7 +46,7 @@ def store_all(
     under_way: deque[tuple[Sequence[Item], Future[Batch]]] = deque()
     try:
         for items in batches:
-            under_way.append((items, pool.submit(store_batch, items, input)))
+            under_way.append((items, pool.submit(store_batch, items, input, max_pixels=max_pixels)))
             if len(under_way) == 3 * workers:
                 yield _first(under_way)
         while under_way:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from alexnet.backends.base import ArtifactInfo, Backend, BackendError, Mode, warm_up
-from alexnet.backends.choice import BACKENDS, Choice, choose
+from alexnet.backends.choice import BACKENDS, Choice, choose, cpu_note
 from alexnet.config import Views
 
 __all__ = [
@@ -56,7 +56,7 @@ def open_backend(
             `Backend.streams` threads side by side, on a thread each; a GPU makes no difference.
         compiled: let PyTorch compile the network on the CPU: minutes at most to open, then faster.
         explain: is given one sentence that says which backend runs the file and why, before it is
-            loaded.
+            loaded; and another where this CPU has no instructions for the file's precision.
 
     Raises:
         AlexNetError: the file is missing, damaged or foreign, or a request can't be met; the
@@ -71,6 +71,9 @@ def open_backend(
         raise BackendError(f"Only PyTorch compiles, and {file} runs on {name}.")
     if explain is not None:
         explain(choice.reason)
+        note = cpu_note(file, name) if device in (None, "cpu") else None
+        if note is not None:
+            explain(note)
     if name == "tensorrt":
         from alexnet.backends.tensorrt import TensorRTBackend
 

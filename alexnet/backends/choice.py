@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
-from alexnet.backends.base import BackendError
+from alexnet.backends.base import BackendError, Precision
 from alexnet.backends.metadata import read_metadata
 from alexnet.errors import install_command
+from alexnet.machine import precision_note
 
 BACKENDS = {
     "torch": ".safetensors",
@@ -49,6 +51,22 @@ def choose(path: Path, wanted: str = "auto", *, device: str = "cpu") -> Choice:
         return _for_graph(path, device)
     kind = {"torch": "a checkpoint", "tensorrt": "an engine"}[fitting[0]]
     return Choice(fitting[0], f"Backend {fitting[0]}: {path.name} is {kind}.")
+
+
+def cpu_note(path: Path, backend: str) -> str | None:
+    """What this CPU makes of a graph in a precision that it has no instructions for: a sentence.
+
+    None where it has them, and where the file is no graph.
+
+    Raises:
+        BackendError: the graph is missing or damaged.
+    """
+    if backend not in ("onnxruntime", "openvino"):
+        return None
+    precision = read_metadata(path).get("precision", "fp32")
+    if precision not in get_args(Precision) or (precision, backend) == ("fp16", "openvino"):
+        return None  # OpenVINO widens the weights once, and computes in float32
+    return precision_note(precision)
 
 
 def _wanted(path: Path, wanted: str, fitting: list[str]) -> Choice:

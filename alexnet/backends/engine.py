@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from typing import Any, Literal
 from alexnet.backends.base import ArtifactInfo, BackendError
 from alexnet.backends.metadata import info_from_metadata
 from alexnet.files import OutputPathError, atomic_path, is_stream, sha256_of
+from alexnet.json_text import to_json
 from alexnet.settings import from_dict, to_dict
 
 Flavour = Literal["tensorrt", "rtx"]
@@ -83,10 +85,21 @@ def write_engine(
         "versions": dict(versions),
         "graph": graph,
     }
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    with atomic_path(path) as engine_file, atomic_path(sidecar(path)) as json_file:
-        engine_file.write_bytes(plan)
-        json_file.write_text(text, encoding="utf-8")
+    text = to_json(value, indent=2) + "\n"
+    beside = sidecar(path)
+    before = beside.read_bytes() if beside.is_file() else None
+    try:
+        with atomic_path(path) as engine_file, atomic_path(beside) as json_file:
+            engine_file.write_bytes(plan)
+            json_file.write_text(text, encoding="utf-8")
+    except BaseException:  # the JSON may be in place already, beside an older engine or none
+        with suppress(OSError):
+            if before is None:
+                beside.unlink()
+            elif beside.read_bytes() != before:
+                with atomic_path(beside) as json_file:
+                    json_file.write_bytes(before)
+        raise
 
 
 def read_engine(path: Path) -> tuple[ArtifactInfo, EngineFacts]:
@@ -108,7 +121,7 @@ def read_engine(path: Path) -> tuple[ArtifactInfo, EngineFacts]:
     try:
         facts = from_dict(EngineFacts, value["engine"])
         graph = {
-            key: text if isinstance(text, str) else json.dumps(text)
+            key: text if isinstance(text, str) else to_json(text)
             for key, text in value["graph"].items()
         }
     except (KeyError, TypeError, AttributeError, ValueError) as error:

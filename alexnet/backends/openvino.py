@@ -18,7 +18,7 @@ from alexnet.backends.openvino_cache import Compiled, compile_cached
 from alexnet.backends.threads import within_cores
 from alexnet.config import Views
 from alexnet.errors import optional_import
-from alexnet.machine import cores
+from alexnet.machine import cores, cpu_features, cpu_instructions
 
 
 class OpenVinoBackend(GraphBackend):
@@ -142,9 +142,13 @@ def settings(info: ArtifactInfo, *, threads: int | None, streams: int) -> dict[s
     """How OpenVINO compiles the graph.
 
     Its own choice of precision is the fastest that the processor has, whatever the graph says: on
-    many that is bf16, which is 1e-3 off. So it is always named here.
+    many that is bf16, which is 1e-3 off. So it is always named here: bf16 where the file asks for
+    it and the processor has instructions for it, else float32.
     """
     rounded = info.precision == "bf16" or (info.precision, info.target) == ("int8", "openvino")
+    features = cpu_features()
+    if features is not None and cpu_instructions("bf16", features) is None:
+        rounded = False  # with AVX-512 alone it would imitate bf16
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
         "INFERENCE_PRECISION_HINT": "bf16" if rounded else "f32",

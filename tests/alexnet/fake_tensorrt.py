@@ -10,6 +10,8 @@ import numpy as np
 import onnxruntime
 import torch
 
+from alexnet.backends.onnx_runtime import session_options
+
 
 class FakeCuda:
     """As alexnet.backends.cuda.Cuda, on the CPU: work on the stream waits until `wait`."""
@@ -89,9 +91,7 @@ class FakeEngine:
     device_memory_size_v2 = 64
 
     def __init__(self, library, logger, plan):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(plan, options)
+        self.session = onnxruntime.InferenceSession(plan, session_options(onnxruntime, threads=1))
         self.logger, self.batches = logger, library.batches
         self.capturable, self.fails = library.capturable, library.fails
         self.contexts = library.contexts

@@ -110,6 +110,36 @@ def test_opening_tells_the_choice_once(folder):
 
 
 @pytest.mark.parametrize(
+    ("precision", "backend", "told"),
+    [
+        ("bf16", "openvino", ["slower here than a float32 graph"]),
+        ("int8", "openvino", ["hardly faster here than a float32 graph"]),
+        ("int8", "onnxruntime", ["hardly faster here than a float32 graph"]),
+        ("fp16", "onnxruntime", ["slower than a float32 graph"]),
+        ("fp16", "openvino", []),
+        ("fp32", "openvino", []),
+    ],
+)
+def test_a_precision_that_the_cpu_has_no_instructions_for_is_told(
+    folder, tmp_path, monkeypatch, precision, backend, told
+):
+    features = frozenset({"sse2", "avx2", "fma"})
+    monkeypatch.setattr("alexnet.machine.cpu_features", lambda: features)
+    path = tmp_path / "m.onnx"
+    model = onnx.load(folder / "openvino.onnx")
+    kept = {prop.key: prop.value for prop in model.metadata_props}
+    facts = {"target": "portable", "precision": precision}
+    onnx.helper.set_model_props(model, kept | facts)
+    onnx.save(model, path)
+    lines = []
+    open_backend(path, backend=backend, explain=lines.append).close()
+    reason, *notes = lines
+    assert reason == f"Backend {backend}: it was asked for."
+    assert len(notes) == len(told)
+    assert all(words in note for words, note in zip(told, notes, strict=True))
+
+
+@pytest.mark.parametrize(
     "data", [b"", b"\xff\xd8\xff\xe0 a photo", b"\x08\x08", b"\x3a\xff\xff\x03"]
 )
 def test_what_is_no_graph_is_a_sentence(tmp_path, data):

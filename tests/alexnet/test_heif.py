@@ -18,7 +18,7 @@ from alexnet.photo import (
 )
 from tests.photos import damaged, difference, encode, pattern
 
-pillow_heif = pytest.importorskip("pillow_heif", reason="needs alexnet[heif]")
+pillow_heif = pytest.importorskip("pillow_heif", reason="needs pip install -e '.[heif]'")
 SMALL = InputConfig(size=64, crop=56)
 PICTURE = pattern(96, 72)
 

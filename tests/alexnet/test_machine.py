@@ -91,8 +91,9 @@ CPUS = {
     ],
 )
 def test_instructions_for_a_precision_are_read_from_what_linux_lists(
-    tmp_path, cpu, fp32, bf16, int8
+    tmp_path, monkeypatch, cpu, fp32, bf16, int8
 ):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     key = "Features" if "asimd" in CPUS[cpu] else "flags"
     file = tmp_path / "cpuinfo"
     file.write_text(f"processor\t: 0\nmodel name\t: {cpu}\n{key}\t\t: {CPUS[cpu]}\n\nbugs\t: x\n")
@@ -100,6 +101,25 @@ def test_instructions_for_a_precision_are_read_from_what_linux_lists(
     assert features == set(CPUS[cpu].split())
     found = [cpu_instructions(precision, features) for precision in ("fp32", "bf16", "int8")]
     assert found == [fp32, bf16, int8]
+
+
+@pytest.mark.parametrize(
+    ("limit", "bf16", "int8"),
+    [
+        ("avx2", None, None),
+        ("AVX2_VNNI", None, "AVX-VNNI"),
+        ("AVX512_CORE", None, None),
+        ("AVX512_CORE_VNNI", None, "AVX-512 VNNI"),
+        ("ALL", "AMX bf16", "AMX int8"),
+    ],
+)
+def test_instructions_that_onednn_is_forbidden_do_not_count(
+    tmp_path, monkeypatch, limit, bf16, int8
+):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    (tmp_path / "cpuinfo").write_text(f"flags : {CPUS['sapphire rapids']}\n")
+    features = cpu_features(tmp_path / "cpuinfo")
+    assert [cpu_instructions(precision, features) for precision in ("bf16", "int8")] == [bf16, int8]
 
 
 def test_macos_tells_the_same_by_other_names(tmp_path):

@@ -157,6 +157,7 @@ def test_a_defect_of_ours_is_one_photos_error_and_is_logged_with_its_traceback(m
     error = answers.pop(4).error
     assert error.code == "internal_error"
     assert "defect of alexnet" in str(error)
+    assert "no_such_thing" not in str(error)  # people who ask a service read this
     assert "damaged" not in str(error)
     assert red_shares(answers) == good[:4] + good[5:]
     (record,) = caplog.records

@@ -44,6 +44,17 @@ def test_more_photos_than_wanted_are_taken_from_the_whole_folder(tmp_path):
     assert found(tmp_path, count=2)[0] == [str(tmp_path / "0.jpg"), str(tmp_path / "3.jpg")]
 
 
+def test_others_stand_in_for_bad_photos_until_there_are_as_many_as_wanted(tmp_path):
+    write(tmp_path, "1.jpg", "2.jpg", "4.jpg", "5.jpg")
+    write(tmp_path, "0.jpg", "3.jpg", data=b"no photo")  # those that two of six are
+    names, lines = found(tmp_path, count=2)
+    assert names == [str(tmp_path / "1.jpg"), str(tmp_path / "2.jpg")]
+    assert [line.split(":")[0] for line in lines] == [
+        f"Left out {tmp_path / name}" for name in ("0.jpg", "3.jpg")
+    ]
+    assert len(found(tmp_path, count=5)[0]) == 4
+
+
 def test_a_bad_photo_of_a_folder_is_left_out_with_a_sentence(tmp_path):
     write(tmp_path, "a.jpg", "c.jpg")
     write(tmp_path, "b.jpg", data=JPEG[: len(JPEG) // 2])

@@ -1,14 +1,15 @@
 """TIFF files: channels in planes, palettes of 8 bits, signed numbers, and cameras' raw files."""
 
 import itertools
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from alexnet.decoder import decode_photo
-from alexnet.photo import CorruptPhotoError, UnsupportedFormatError
-from tests.photos import SHARED
+from alexnet.photo import CorruptPhotoError, PhotoError, UnsupportedFormatError
+from tests.photos import SHARED, damaged
 from tests.tiffs import (
     ALPHA,
     CMYK,
@@ -194,6 +195,28 @@ def test_a_raw_file_is_never_its_thumbnail(first, sub, tmp_path):
 )
 def test_other_files_with_thumbnails_are_read(data):
     assert decode_photo(data).image.size == (64, 48)
+
+
+@pytest.mark.parametrize("offset", [2**62, 2**63, 2**64 - 1])
+def test_an_offset_of_64_bits_that_leads_nowhere_is_damage(offset):
+    whole = tiff_of(noise(3, np.uint8), RGB)
+    for data in (
+        b"II+\0\x08\0\0\0" + offset.to_bytes(8, "little") + whole,
+        b"MM\0+\0\x08\0\0" + offset.to_bytes(8, "big") + whole,
+    ):
+        with pytest.raises(CorruptPhotoError):
+            decode_photo(data)
+
+
+def test_damaged_files_in_planes_give_a_photo_or_a_sentence(capfd):
+    data, refused = tiff_of(noise(3, np.uint16), RGB, planar=IN_PLANES, rows=7, compression=LZW), 0
+    for copy in damaged(data, seed=2012, cuts=40, flips=80):
+        with suppress(PhotoError):
+            assert decode_photo(copy).image.mode == "RGB"
+            continue
+        refused += 1
+    assert refused > 40
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import onnx
@@ -99,6 +100,11 @@ def export(model_file, output, *options):
     return CliRunner().invoke(main, list(map(str, arguments)))
 
 
+def best_runtime():
+    """Of a portable graph in float32."""
+    return "onnxruntime" if find_spec("openvino") is None else "openvino"
+
+
 # What is measured
 
 
@@ -114,6 +120,7 @@ def test_errors_and_agreement_are_those_that_pytorch_s_answers_have(
     in_five = np.mean([label in best for label, best in zip(truth, order[:, -5:], strict=True)])
     assert found["reference"] == {
         "precision": "fp32",
+        "backend": best_runtime(),
         "top1_error": 0.25,
         "top5_error": round(1 - in_five, 6),
     }
@@ -161,6 +168,23 @@ def test_photos_of_other_classes_are_refused(checkpoint, pixels, tmp_path):
     place = dataset(tmp_path / "damaged", pixels, [99] * 8)
     with pytest.raises(AlexNetError, match=r"damaged .*prepare"):
         validation_photos(place, info)
+
+
+def test_a_float32_graph_is_measured_beside_its_checkpoint(model_file, folder, tmp_path):
+    """Not beside itself: a graph that is written wrongly shows."""
+    done = export(model_file, tmp_path / "m.onnx", "--validate", folder)
+    assert done.exit_code == 0, done.output
+    accuracy = info_of_model(onnx.load(tmp_path / "m.onnx")).accuracy
+    assert (accuracy["backend"], accuracy["reference"]["backend"]) == (best_runtime(), "torch")
+    assert accuracy["top1_error"] == accuracy["reference"]["top1_error"] == 0.25
+    assert "the checkpoint in PyTorch 25.00 % top-1" in " ".join(done.stderr.split())
+
+
+def test_a_float32_graph_that_is_not_its_checkpoint_shows(checkpoint, model_file, folder):
+    wrong = always(onnx_model(checkpoint), 3)
+    set_metadata(wrong, precision="fp32")
+    with pytest.raises(AlexNetError, match=r"fp32 loses .* nothing was written"):
+        Gate(validate=folder, max_drop=1).passed(wrong, model_file)
 
 
 # The gate

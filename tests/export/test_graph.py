@@ -85,15 +85,20 @@ def agree(exported, photos, views):
 
 @pytest.mark.parametrize("views", VIEWS)
 def test_onnx_runtime_and_pytorch_agree_on_real_photos(exported, views):
-    agree(exported, real_pixels(exported.checkpoint.config, 4), views)
+    agree(exported, real_pixels(exported.checkpoint.config, 2), views)
+
+
+def agree_on_samples(exported, views):
+    config = exported.checkpoint.config.input
+    photos = [load_photo(path, config).pixels for path in imagenet_samples()[::60]]
+    agree(exported, np.stack(photos), views)
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("views", VIEWS)
+@pytest.mark.parametrize("exported", ["paper"], indirect=True)
 def test_onnx_runtime_and_pytorch_agree_on_imagenet_samples(exported, views):
-    config = exported.checkpoint.config.input
-    photos = [load_photo(path, config).pixels for path in imagenet_samples()[::60]]
-    agree(exported, np.stack(photos), views)
+    agree_on_samples(exported, views)
 
 
 # The file

@@ -18,6 +18,7 @@ from export.cli import main
 from export.graph import write_onnx
 from export.real_photos import real_photos
 from export.verify import compare, open_pair
+from tests.models import tiny
 from tests.photos import imagenet_samples, sklearn_photos
 from train.untrained import untrained
 
@@ -144,6 +145,66 @@ def test_features_that_differ_do_not_hide_behind_equal_probabilities(checkpoint,
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["max_difference"] <= 1e-5
     assert result["max_feature_difference"] == pytest.approx(0.01, rel=0.02)
+
+
+def strict(line):
+    """JSON as the standard has it."""
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    return json.loads(line, parse_constant=refuse)
+
+
+def dead(bias):
+    """fc7 is `bias` on every photo, and fc8 does not listen."""
+    checkpoint = untrained(tiny(), seed=0, scaled=True)
+    weights = dict(checkpoint.weights)
+    weights["fc7.weight"] = torch.zeros_like(weights["fc7.weight"])
+    weights["fc7.bias"] = torch.full_like(weights["fc7.bias"], bias)
+    weights["fc8.weight"] = torch.zeros_like(weights["fc8.weight"])
+    return replace(checkpoint, weights=weights)
+
+
+def test_features_that_all_are_zero_agree(tmp_path):
+    save_checkpoint(dead(0), tmp_path / "a.safetensors")
+    write_onnx(dead(0), tmp_path / "a.onnx", features=True)
+    done = verify(tmp_path / "a.safetensors", tmp_path / "a.onnx", "--count", 2, "--layers")
+    assert done.exit_code == 0, done.output
+    assert "0.00e+00" in done.stdout
+    result = strict(done.stdout.splitlines()[-1])
+    assert (result["max_feature_difference"], result["within_tolerance"]) == (0, True)
+    assert "nan" not in done.stdout
+
+
+def test_features_of_zeros_beside_others_differ_without_a_number_for_it(tmp_path):
+    save_checkpoint(dead(0), tmp_path / "a.safetensors")
+    save_checkpoint(dead(1), tmp_path / "b.safetensors")
+    pair = (tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    json_file = tmp_path / "out.json"
+    done = verify(*pair, "--count", 2, "--layers", "--json", json_file)
+    assert done.exit_code == 1
+    assert "The first model's features are all 0 on these photos" in done.stderr
+    assert json_file.read_text() == done.stdout.splitlines()[-1] + "\n"
+    result = strict(json_file.read_text())
+    assert result["max_difference"] == 0
+    assert result["max_feature_difference"] is None
+    assert result["within_tolerance"] is False
+    assert result["first_different_layer"] == "fc7"
+    (fc7,) = [row for row in result["layers"] if row["layer"] == "fc7"]
+    assert (fc7["largest"], fc7["max_difference"], fc7["relative"]) == (0, 1, None)
+    other = verify(*pair[::-1], "--count", 2)
+    assert strict(other.stdout.splitlines()[-1])["max_feature_difference"] == 1
+
+
+def test_fewer_photos_than_were_asked_for_are_told(tmp_path):
+    """scikit-learn's two photographs give 62 pieces."""
+    path = tmp_path / "m.onnx"
+    write_onnx(untrained(tiny(), seed=0), path, views="centre")
+    done = verify(path, path, "--count", 63)
+    assert strict(done.stdout.splitlines()[-1])["photos"] == 62
+    assert "Comparing on 62 photos, not 63: there are no more pieces of" in done.stderr
+    assert "Comparing" not in verify(path, path, "--count", 3).stderr
 
 
 def test_an_answer_that_is_not_a_number_never_agrees(checkpoint, folder, tmp_path):

@@ -48,7 +48,7 @@ class Gated:
         """Keep the backend busy with one photo, the first of its batches."""
         self.backend.gate.clear()
         first = self.send(*self.photo(49))
-        assert self.backend.entered.acquire(timeout=20)
+        assert self.backend.entered.acquire(timeout=60)
         return first
 
     def photo(self, *numbers):
@@ -83,7 +83,7 @@ def answer(sock):
     return response.status, response.headers, json.loads(response.read())
 
 
-def until(condition, seconds=20.0):
+def until(condition, seconds=60.0):
     """Wait for it."""
     end = time.monotonic() + seconds
     while not condition():
@@ -113,6 +113,6 @@ def gated(monkeypatch, **settings):
     finally:
         backend.gate.set()
         server.should_exit = True
-        thread.join(30)
+        thread.join(60)
     assert not thread.is_alive()
     assert backend.closed

@@ -23,16 +23,25 @@ from tests.photos import ROOT
 MINE = ("ALEXNET_", "BENTOML_", "ORT_DISABLE")
 
 
-# Below those that the system gives to whoever asks for any, and apart for pytest's processes: so
-# nobody takes a port between the moment it is found free and the moment its service listens.
-_PORTS = iter(range(20_000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]), 32_000))
+# Below those that the system gives to whoever asks for any.
+_PORTS = iter(range(20_000, 32_000))
+# Each port's number is taken for UDP, too, as long as this process runs: by that the processes of
+# this suite, and of others beside it, know which are each other's while nobody listens yet.
+_TAKEN = []
 
 
 def free_port():
     """A port that nobody listens on now, and no other test will."""
     for port in _PORTS:
-        with socket.socket() as taken, contextlib.suppress(OSError):
-            taken.bind(("127.0.0.1", port))
+        mark = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            with socket.socket() as unused:
+                unused.bind(("127.0.0.1", port))
+                mark.bind(("127.0.0.1", port))
+        except OSError:
+            mark.close()
+        else:
+            _TAKEN.append(mark)
             return port
     raise AssertionError("there is no free port")
 
@@ -69,7 +78,7 @@ class Service:
         """All that it has written."""
         return self.log_file.read_text("utf-8", "replace")
 
-    def wait_until_ready(self, seconds=90):
+    def wait_until_ready(self, seconds=180):
         """Until GET /readyz says so."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
@@ -79,7 +88,7 @@ class Service:
             time.sleep(0.1)
         raise AssertionError(f"the service did not get ready:\n{self.log}")
 
-    def first_answer(self, path="/v1/model", seconds=60):
+    def first_answer(self, path="/v1/model", seconds=120):
         """What the service says once it listens, ready or not."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -97,7 +106,7 @@ class Service:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(30)
+            return self.process.wait(90)  # longer than it may take, whatever hangs
         except subprocess.TimeoutExpired:
             for child in self.children():
                 child.kill()

@@ -110,8 +110,8 @@ def test_each_request_of_a_batch_gets_as_many_classes_as_it_wants():
 
 def test_a_photo_alone_waits_for_no_other():
     async def live():
-        async with batching(Backend(), wait=20.0) as batcher:
-            assert await asyncio.wait_for(ask(batcher, 5), 10) == [5]
+        async with batching(Backend(), wait=300.0) as batcher:
+            assert await asyncio.wait_for(ask(batcher, 5, seconds=200), 100) == [5]
 
     asyncio.run(live())
 
@@ -124,7 +124,7 @@ def test_streams_run_side_by_side():
             backend.gate.clear()
             both = [asyncio.create_task(ask(batcher, number)) for number in (1, 2)]
             for _ in both:  # the second comes in while the first is still inside
-                assert await asyncio.to_thread(backend.entered.acquire, timeout=10)
+                assert await asyncio.to_thread(backend.entered.acquire, timeout=60)
             backend.gate.set()
             await asyncio.gather(*both)
 

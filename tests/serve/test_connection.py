@@ -128,7 +128,9 @@ def test_an_answer_that_is_read_slowly_is_not(server):
     with connection(server, head("/large"), SO_RCVBUF=65_536) as sock:
         found, paused = 0, 0.0
         while found < LARGE:
-            found += len(sock.recv(LARGE))
+            piece = sock.recv(LARGE)
+            assert piece, "it was hung up on"
+            found += len(piece)
             if paused < 2 * WHOLE and found > LARGE * paused / (3 * WHOLE):
                 time.sleep(QUIET / 3)
                 paused += QUIET / 3

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
-from serve.problems import Problem, ProblemMiddleware
+from serve.problems import Problem, ProblemMiddleware, photo_problem
 from tests.serve.running import problem
 
 
@@ -48,6 +48,15 @@ def test_a_failure_is_answered_without_its_message_and_logged_with_it(app, caplo
     (record,) = caplog.records
     assert "GET / failed" in record.message
     assert "the secret is 42" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("corrupt_photo", 422), ("unsupported_format", 415), ("internal_error", 500)],
+)
+def test_a_photo_s_problem_says_whose_fault_it_is(code, status):
+    problem = photo_problem(code, "A sentence.")
+    assert (problem.status, problem.code, problem.detail) == (status, code, "A sentence.")
 
 
 def test_an_address_can_t_write_a_line_of_the_log(caplog):

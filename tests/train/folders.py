@@ -30,8 +30,9 @@ def pets(count=6, *, prefix="", size=(24, 18)):
 
 
 def archive(path, files, *, entries=()):
-    """Write {path: bytes}, and then `entries` as they are, to a .tar or .tar.gz."""
-    with tarfile.open(path, "w:gz" if path.suffix in (".gz", ".tgz") else "w") as tar:
+    """Write {path: bytes}, and then `entries` as they are, to a tar packed as its ending says."""
+    packing = {".gz": "gz", ".tgz": "gz", ".bz2": "bz2", ".xz": "xz"}.get(path.suffix, "")
+    with tarfile.open(path, f"w:{packing}") as tar:
         for name, data in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(data)

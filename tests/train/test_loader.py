@@ -303,6 +303,16 @@ def test_where_there_is_no_shared_memory_photos_come_through_the_pipe(colors):
 # The life of worker processes
 
 
+def test_what_is_pinned_ahead_for_a_gpu_comes_in_order(colors, monkeypatch):
+    """Without a GPU nothing can be pinned: a copy stands for it, and the order is looked at."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)
+    mesh = Mesh(device=torch.device("cuda"))
+    loader = loader_of(colors, batch=7, workers=2, mesh=mesh)
+    for epoch in (1, 2):
+        next(loader.epoch(epoch))  # given up
+        assert_same(list(loader.epoch(epoch)), list(loader_of(colors, batch=7).epoch(epoch)))
+
+
 def test_worker_processes_leave_signals_to_the_training_process(colors):
     before = set(multiprocessing.active_children())
     loader = loader_of(colors, workers=1)

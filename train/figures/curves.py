@@ -35,12 +35,14 @@ def curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the figure shows, of the lines of a run's metrics.jsonl: lists by epoch, and the cuts.
 
     `cuts` are the epochs in which a rate begins that is lower than the one before. Where the rate
-    changes in most epochs, as half a cosine does, there are none.
+    changes in most epochs, as half a cosine does, there are none. Without validation photos there
+    are no lists of theirs.
     """
     found: dict[str, Any] = {"epochs": [line["epoch"] for line in lines]}
     found["lr"] = rates = [line["lr"] for line in lines]
     for name, _, _ in _LINES:
-        found[name] = [line[name] for line in lines]
+        if all(name in line for line in lines):
+            found[name] = [line[name] for line in lines]
     changes = [place for place in range(1, len(rates)) if rates[place] != rates[place - 1]]
     steps = len(changes) <= max(1, (len(rates) - 1) // 2)
     found["cuts"] = [
@@ -56,7 +58,9 @@ def draw(found: Mapping[str, Any], *, title: str) -> Figure:
     figure = new_figure(8.0, 6.4)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     upper, lower = figure.subplots(2, 1, sharex=True)
-    percent = {name: [100 * value for value in found[name]] for name, _, _ in _ERRORS}
+    percent = {
+        name: [100 * value for value in found[name]] for name, _, _ in _ERRORS if name in found
+    }
     _panel(upper, found, percent, _ERRORS)
     upper.set_ylabel("error (%)")
     _panel(lower, found, found, _LOSSES)
@@ -86,6 +90,8 @@ def _panel(
     colours = (COLOURS[6], COLOURS[0], COLOURS[1])
     mark = "o" if len(found["epochs"]) < 12 else ""
     for (name, words, style), colour in zip(lines, colours, strict=False):
+        if name not in values:
+            continue
         axes.plot(
             found["epochs"], values[name], style, color=colour, label=words, marker=mark, ms=3.5
         )
