@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("train", "export", "serve", "bench")
 # Inside the core, a module imports only from its own row or the rows above.
 ORDER = (
-    ("errors", "json_text", "photo_endings"),
-    ("files", "settings", "machine", "child_process"),
+    ("errors", "json_text", "photo_endings", "junk"),
+    ("files", "settings", "machine", "child_process", "tars"),
     ("config", "labels", "color"),
     (
         "geometry",
