@@ -199,8 +199,8 @@ def _sentence(found: dict[str, Any], precision: Precision) -> str:
     if precision == "fp32":
         measured, reference = f"the graph ({found['backend']})", "the checkpoint in PyTorch"
     return (
-        f"On {found['photos']:,} photos of {found['data']} {measured} has {_percents(found)} error, "
-        f"{reference} {_percents(exact)}; the best class is the same on "
+        f"On {found['photos']:,} photos of {found['data']} {measured} has {_percents(found)} "
+        f"error, {reference} {_percents(exact)}; the best class is the same on "
         f"{100 * found['top1_agreement']:.2f} %."
     )
 
