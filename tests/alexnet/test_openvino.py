@@ -226,7 +226,7 @@ def test_an_unknown_operator_is_one_line(folder, tmp_path):
 
 def test_without_the_package_the_sentence_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(MissingPackageError, match=r"alexnet\[openvino\]"):
+    with pytest.raises(MissingPackageError, match=r"'\.\[openvino\]'"):
         load_openvino()
 
 

@@ -35,7 +35,8 @@ def refusal(source, **options):
 
 
 def test_errors_are_errors_for_people_with_codes_that_programs_can_rely_on():
-    codes = {error: error.code for error in PhotoError.__subclasses__()}
+    ours = [one for one in PhotoError.__subclasses__() if one.__module__.startswith("alexnet.")]
+    codes = {error: error.code for error in ours}
     assert codes == {
         UnreadablePhotoError: "not_a_photo",
         UnsupportedFormatError: "unsupported_format",

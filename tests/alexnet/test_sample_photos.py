@@ -90,5 +90,5 @@ def test_a_place_without_photos_is_an_error(tmp_path):
 
 def test_without_scikit_learn_the_sentence_names_what_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(MissingPackageError, match=r"name some.*alexnet\[demo\]"):
+    with pytest.raises(MissingPackageError, match=r"name some.*'\.\[demo\]'"):
         found(None)

@@ -100,7 +100,10 @@ def test_a_command_gets_its_options_as_one_value(tmp_path):
     def command(output):
         got.append(output)
 
-    arguments = ["--json", "a.json", "--csv", "b.csv", "--threshold", "3", "--strict"]
+    (tmp_path / "before.json").write_text(json.dumps(result(row("m", [1.0]))))
+    files = ["--json", str(tmp_path / "a.json"), "--csv", str(tmp_path / "b.csv")]
+    before = ["--compare", str(tmp_path / "before.json"), "--threshold", "3"]
+    arguments = [*files, *before, "--strict"]
     done = CliRunner().invoke(command, arguments)
     assert done.exit_code == 0, done.output
     (output,) = got

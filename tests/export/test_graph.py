@@ -85,7 +85,7 @@ def agree(exported, photos, views):
 
 @pytest.mark.parametrize("views", VIEWS)
 def test_onnx_runtime_and_pytorch_agree_on_real_photos(exported, views):
-    agree(exported, real_pixels(exported.checkpoint.config, 2), views)
+    agree(exported, real_pixels(exported.checkpoint.config, 4), views)
 
 
 def agree_on_samples(exported, views):

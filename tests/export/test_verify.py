@@ -264,7 +264,7 @@ def test_a_place_without_photos_is_a_sentence(folder, tmp_path):
 
 def test_without_scikit_learn_a_sentence_asks_for_a_folder(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(AlexNetError, match=r"name some.*alexnet\[demo\]"):
+    with pytest.raises(AlexNetError, match=r"name some.*'\.\[demo\]'"):
         real_photos(None, mini().input, count=1)
 
 
