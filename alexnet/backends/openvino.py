@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -110,6 +111,19 @@ class OpenVinoBackend(GraphBackend):
             ) from error
 
 
+# Calls that begin side by side before any has ended can wait for each other for ever: one holds the
+# GIL and wants what OpenVINO's bindings set up once, the other sets it up and wants the GIL.
+_first_call, _was_called = threading.Lock(), threading.Event()
+
+
+def _infer(request: Any, photos: NDArray[np.uint8]) -> Any:
+    """The outputs of a request; the first call of this process runs alone."""
+    with nullcontext() if _was_called.is_set() else _first_call:
+        answers = request.infer({"photos": photos})
+    _was_called.set()
+    return answers
+
+
 class _Model:
     """A compiled model and its requests, each for one caller at a time; the others wait."""
 
@@ -127,7 +141,7 @@ class _Model:
         """The outputs by their names, copies of OpenVINO's; None once it is closed."""
         request = self._free.get()
         try:
-            return None if request is None else request.infer({"photos": photos})
+            return None if request is None else _infer(request, photos)
         finally:
             self._free.put(request)
 

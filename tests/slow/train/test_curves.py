@@ -1,7 +1,6 @@
 """Fifty steps of every recipe are the committed ones; see curves.py for how they were made."""
 
 import itertools
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -11,14 +10,10 @@ from train.recipes import RECIPES
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """The losses of every recipe; two runs at a time, a thread each."""
+    """The losses of every recipe."""
     folder = tmp_path_factory.mktemp("curves")
     data = curves.make_data(folder)
-    with ThreadPoolExecutor(2) as pool:
-        runs = {
-            recipe: pool.submit(curves.losses, recipe, data, folder / recipe) for recipe in RECIPES
-        }
-        return {recipe: run.result() for recipe, run in runs.items()}
+    return {recipe: curves.losses(recipe, data, folder / recipe) for recipe in RECIPES}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
