@@ -28,7 +28,7 @@ test: venv
 
 # What takes minutes: killed and resumed runs, processes that share a network, full-size networks.
 test-slow: venv
-	$(PYTEST) tests/slow
+	$(PYTEST) -m slow tests
 
 lint: venv
 	$(BIN)/ruff check .

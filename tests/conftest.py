@@ -24,9 +24,26 @@ def model_path():
     return shipped_model()
 
 
-def pytest_collection_modifyitems(items):
-    """Begin with what takes longest, so that no process is left alone with it at the end."""
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/train/"))
+SLOW = "tests/slow/"
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is slow unless it is asked for, by `-m slow` or by its folder.
+
+    What takes longest comes first, so that no process is left alone with it at the end.
+    """
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker("slow")
+    if not config.option.markexpr:
+        left_out = [
+            item
+            for item in items
+            if item.get_closest_marker("slow") and not item.nodeid.startswith(SLOW)
+        ]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/train/", "tests/slow/train/")))
 
 
 # What CI's machine can't have: a GPU, and another user than root. Any other skip means that

@@ -5,9 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+
+from tests.commands import here
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -37,6 +40,7 @@ def workplace(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_quickstart_run_as_printed(workplace):
     for line in block("sh").splitlines():
         done = subprocess.run(
@@ -49,6 +53,7 @@ def test_the_commands_of_the_quickstart_run_as_printed(workplace):
     assert (workplace / "runs" / "first" / "model.onnx").is_file()
 
 
+@pytest.mark.slow
 def test_the_python_of_the_quickstart_runs_as_printed(workplace):
     done = subprocess.run(
         [sys.executable, "-c", block("python")],
@@ -68,14 +73,13 @@ def test_every_command_and_option_of_the_readme_exists():
     assert "torchrun" not in "".join(re.findall(r"^torchrun .*", text, re.M))
     lines = re.findall(r"^(alexnet-.*)|`(alexnet-\w+ [^`]*)`", text, re.M)
     lines = [printed or quoted for printed, quoted in lines]
-    verbs = {"alexnet-label": 0, "alexnet-serve": 0}  # commands without verbs
+    scripts = {one.name: one.value for one in entry_points(group="console_scripts")}
+    verbless = ("alexnet-label", "alexnet-serve")
     assert len(lines) > 10
     for line in lines:
         words = line.split()
-        words[0] = str(Path(sys.executable).parent / words[0])
-        verb = words[1] == "neighbours" or verbs.get(line.split()[0], 1)
-        command = words[: 1 + verb]
-        done = subprocess.run([*command, "--help"], capture_output=True, text=True)
+        verb = words[1] == "neighbours" or words[0] not in verbless
+        done = here(scripts[words[0]].removesuffix(":main"), *words[1 : 1 + verb], "--help")
         assert done.returncode == 0, line
         for option in re.findall(r"(?<= )--?[a-z][a-z-]*", line):
             assert re.search(rf"(?<![\w-]){option}(?![\w-])", done.stdout), f"{line}: {option}"

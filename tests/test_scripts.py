@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.photos import sklearn_photos
 
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 def test_the_gpu_checks_run_through_on_a_cpu_at_a_small_size(tmp_path):
     command = ["scripts/gpu_checks.py", "--device=cpu", "--quick", f"--out={tmp_path / 'gpu.json'}"]
     done = subprocess.run(

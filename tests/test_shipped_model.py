@@ -35,6 +35,7 @@ def test_it_says_what_it_was_trained_on_how_and_how_good_it_is(model):
     assert origin["validation"]["ten"]["val_top1_error"] <= 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_it_is_right_on_half_of_the_validation_photos_with_ten_views():
     archive = shared_data("tiny-imagenet-50") / "val.tar.gz"

@@ -36,6 +36,7 @@ def photos(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_whole_runs_are_measured_and_start_up_apart(photos, model_path, tmp_path):
     file = tmp_path / "label.json"
     options = ("--count", "20", "--rounds", "1", "--with", "--views centre", "--json", file)

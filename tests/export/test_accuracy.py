@@ -272,6 +272,7 @@ def test_bf16_for_openvino_is_measured_by_openvino(model_file, folder, tmp_path,
     assert not (tmp_path / "cache").exists(), "compiled copies of what was only measured"
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_int8_for_openvino_keeps_the_shipped_model_s_accuracy(tmp_path, monkeypatch):
     """On five validation photos of each class; docs/results.md has the figures for all 2,500."""

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.photos import ROOT
 
 
@@ -13,6 +15,7 @@ def agreement(*arguments):
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_every_form_of_a_graph_is_a_row(tmp_path):
     done = agreement("--count=3", "--batch=2", f"--json={tmp_path / 'a.json'}")
     assert done.returncode == 0, done.stderr

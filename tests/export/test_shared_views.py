@@ -204,6 +204,7 @@ def full():
     return checkpoint, np.stack(photos), *(values.numpy() for values in expected)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 def test_the_full_network_agrees_on_imagenet_samples(full, target, tmp_path):

@@ -105,6 +105,7 @@ def parts_done(folder):
         return 0
 
 
+@pytest.mark.slow
 def test_a_killed_predictor_loses_no_row_and_doubles_none(tmp_path, cluster):
     local, target = tmp_path / "local", tmp_path / "ray"
     code, error = run("photos", *QUICK, "-o", f"{local}/")
@@ -127,6 +128,7 @@ def test_a_killed_predictor_loses_no_row_and_doubles_none(tmp_path, cluster):
     assert summary["sessions"][0]["ray"] == {"predictors": 2, "num_cpus": 1, "num_gpus": 0}
 
 
+@pytest.mark.slow
 def test_shards_killed_and_resumed_give_the_rows_of_a_local_run(tmp_path, cluster):
     parquet = pytest.importorskip("pyarrow.parquet", reason="reads Parquet")
     words = ("s-{0..2}.tar", "photos", *QUICK, "--features", "--probabilities")
@@ -155,6 +157,7 @@ def test_what_fails_on_the_cluster_is_one_sentence(tmp_path, cluster):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_without_an_address_this_machine_does_the_work_in_silence(tmp_path):
     """In a folder whose own modules are called like ours, by the command that is installed."""
     pytest.importorskip("ray.data", reason="needs Ray")

@@ -61,6 +61,7 @@ def test_what_is_not_seen_is_not_claimed():
     assert "rises again" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", [(False, False), (True, False), (True, True)])
 def test_the_figure_and_the_text_take_what_is_there(done, tmp_path):
     pytest.importorskip("matplotlib", reason="figures need the extra plots")
@@ -95,6 +96,7 @@ def done(colors, tmp_path_factory):
     return out, carry_out(EXPERIMENT, task(colors, out), command="x")
 
 
+@pytest.mark.slow
 def test_the_two_trainings_differ_in_dropout_and_rate_alone(done):
     out, result = done
     assert (result["runs"], result["complete"]) == (2, True)
@@ -110,6 +112,7 @@ def test_the_two_trainings_differ_in_dropout_and_rate_alone(done):
         assert plain[part] == bare[part]
 
 
+@pytest.mark.slow
 def test_learnt_photos_are_looked_at_as_the_others_are(done, colors):
     out, result = done
     for kind in ("with", "without"):
@@ -123,6 +126,7 @@ def test_learnt_photos_are_looked_at_as_the_others_are(done, colors):
         assert found["loss"] == pytest.approx(errors["loss"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_finished_one_is_not_trained_again(done, colors):
     out, result = done
     late = task(colors, out, deadline=time.monotonic())

@@ -151,6 +151,7 @@ def done(colors, tmp_path_factory):
     return out, carry_out(EXPERIMENT, task(colors, out), command="x")
 
 
+@pytest.mark.slow
 def test_trainings_that_are_there_already_are_taken_and_the_rest_is_missing(done, colors, tmp_path):
     before, whole = done
     for seed in (0, 1):
@@ -167,6 +168,7 @@ def test_trainings_that_are_there_already_are_taken_and_the_rest_is_missing(done
     assert (result["runs"], result["seconds"]) == (2, whole["seconds"])
 
 
+@pytest.mark.slow
 def test_a_network_alone_has_the_errors_that_its_training_ended_with(done):
     out, result = done
     ends = [json.loads((out / "parts" / f"baseline-{seed}.json").read_text()) for seed in (0, 1)]
@@ -176,6 +178,7 @@ def test_a_network_alone_has_the_errors_that_its_training_ended_with(done):
     assert (alone["least"], alone["most"]) == pytest.approx((min(errors), max(errors)), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_answers_are_kept_and_made_anew_only_for_another_network(done, colors):
     out, result = done
     path = out / "probabilities" / "baseline-1.npz"

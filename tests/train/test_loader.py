@@ -228,9 +228,8 @@ def test_a_worker_process_that_ends_between_epochs_is_noticed_in_the_next(workin
 def test_a_defect_in_a_worker_process_is_shown_and_ends_the_run(colors, capfd):
     rows = [np.array([0]), np.array([10**6]), np.array([1])]  # there is no such photo
     found = PhotoWorkers(split_of(colors), count=1, threads=1).batches(rows)
-    next(found)
     with pytest.raises(LoaderError, match="ended with exit code 1, by what is shown above"):
-        next(found)
+        list(found)
     shown = capfd.readouterr().err
     assert "IndexError" in shown
     assert "Traceback" in shown

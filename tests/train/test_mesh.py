@@ -260,6 +260,7 @@ def _begin_with(folders):
     return "begun"
 
 
+@pytest.mark.slow
 def test_what_fails_on_one_machine_ends_the_run_on_all(colors, tmp_path):
     shutil.copytree(colors, tmp_path / "data")
     mean = tmp_path / "data" / "mean.npy"
@@ -269,6 +270,7 @@ def test_what_fails_on_one_machine_ends_the_run_on_all(colors, tmp_path):
     assert found[1].startswith(f"{mean} can't be read")
 
 
+@pytest.mark.slow
 def test_other_photos_on_another_machine_are_a_sentence(colors, tmp_path):
     shutil.copytree(colors, tmp_path / "data")
     facts = tmp_path / "data" / "dataset.json"
@@ -280,6 +282,7 @@ def test_other_photos_on_another_machine_are_a_sentence(colors, tmp_path):
     assert found[1] == "exit code 1"
 
 
+@pytest.mark.slow
 def test_processes_that_are_started_again_do_not_wait_for_those_that_died():
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     found = []

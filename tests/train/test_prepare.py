@@ -219,6 +219,7 @@ CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
 needs_proc = pytest.mark.skipif(not CHILDREN.exists(), reason="reads Linux's /proc")
 
 
+@pytest.mark.slow
 @needs_proc
 def test_an_interrupted_run_ends_quietly_and_goes_on(tmp_path, slow):
     source, wanted = slow

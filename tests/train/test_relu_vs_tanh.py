@@ -153,6 +153,7 @@ def whole(data, tmp_path_factory):
     return task, result
 
 
+@pytest.mark.slow
 def test_every_nonlinearity_gets_its_own_rate_and_a_curve_for_each_seed(whole):
     _, result = whole
     assert result["complete"]
@@ -166,6 +167,7 @@ def test_every_nonlinearity_gets_its_own_rate_and_a_curve_for_each_seed(whole):
             assert len(run["errors"]) == min(5, math.ceil(run["crossing"]) + 1)
 
 
+@pytest.mark.slow
 def test_the_seed_that_raced_is_not_trained_again(whole):
     task, result = whole
     for found in result["found"]["nets"]["a"].values():
@@ -176,6 +178,7 @@ def test_the_seed_that_raced_is_not_trained_again(whole):
     assert result["runs"] == len(list((task.out / "runs").iterdir())) == 6
 
 
+@pytest.mark.slow
 def test_a_result_holds_what_the_trainings_files_hold(whole):
     task, result = whole
     run = result["found"]["nets"]["a"]["tanh"]["races"][0]["candidates"][0]
@@ -185,6 +188,7 @@ def test_a_result_holds_what_the_trainings_files_hold(whole):
     assert run["crossing"] == crossing(epochs, 0.3)
 
 
+@pytest.mark.slow
 def test_stopped_after_every_few_epochs_it_comes_to_the_same(whole, data, tmp_path, monkeypatch):
     task, result = whole
     monkeypatch.setattr(side_by_side, "cores", lambda: 1)
@@ -203,6 +207,7 @@ def test_stopped_after_every_few_epochs_it_comes_to_the_same(whole, data, tmp_pa
     assert found["runs"] == result["runs"]
 
 
+@pytest.mark.slow
 def test_text_and_figure_are_made_of_the_result_file_alone(whole, tmp_path):
     task, result = whole
     read = read_result(task.out / "result.json", EXPERIMENT)

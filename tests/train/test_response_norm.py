@@ -51,6 +51,7 @@ def test_settings_that_mean_nothing_are_refused(wrong):
         Settings(**wrong)
 
 
+@pytest.mark.slow
 def test_the_weights_rate_is_cut_twice_and_the_biases_keep_theirs(whole):
     _, _, steps = whole
     own = [step for step in steps if step.training.net == "b"]
@@ -74,6 +75,7 @@ def test_the_last_file_is_learnt_from_after_the_first_part(data, monkeypatch, tm
     assert asked == [4, 4]
 
 
+@pytest.mark.slow
 def test_both_networks_train_on_crops_with_their_own_weight_decay(whole):
     _, _, steps = whole
     trainings = {step.training.net: step.training for step in steps}
@@ -82,6 +84,7 @@ def test_both_networks_train_on_crops_with_their_own_weight_decay(whole):
     assert trainings["b-norm"].decays == {"local3": 0.004, "local4": 0.004, "fc10": 0.01}
 
 
+@pytest.mark.slow
 def test_each_network_is_tested_after_every_epoch_and_with_nine_views_at_the_end(whole, data):
     task, result, _ = whole
     assert result["complete"]
@@ -97,6 +100,7 @@ def test_each_network_is_tested_after_every_epoch_and_with_nine_views_at_the_end
         assert run["views"]["nine"] == pytest.approx(found["nine"], abs=1.5 / VAL)
 
 
+@pytest.mark.slow
 def test_stopped_midway_it_comes_to_the_same_and_says_what_is_missing(whole, tmp_path, monkeypatch):
     task, result, _ = whole
     monkeypatch.setattr(side_by_side, "cores", lambda: 1)
@@ -112,6 +116,7 @@ def test_stopped_midway_it_comes_to_the_same_and_says_what_is_missing(whole, tmp
     assert carry_out(EXPERIMENT, again, command="x")["found"] == result["found"]
 
 
+@pytest.mark.slow
 def test_text_and_figure_are_made_of_the_result_file_alone(whole, tmp_path):
     task, result, _ = whole
     read = read_result(task.out / "result.json", EXPERIMENT)
@@ -142,6 +147,7 @@ def test_there_is_no_gain_before_both_are_tested():
     assert gain([{"nine": [0]}], [], photos=2) is None
 
 
+@pytest.mark.slow
 def test_the_gain_is_that_of_the_errors(whole):
     _, result, _ = whole
     (without,), (normed,) = (result["found"]["nets"][net] for net in ("b", "b-norm"))

@@ -81,6 +81,7 @@ def _in_two_processes():
     return found.summary(), [int(index) for index in split.decoded]
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_photos_and_come_to_the_result_of_one():
     wanted = evaluate_corrupted(fickle, _TwoGreys(), ("noise", "jpeg")).summary()
     assert on_ranks(2, _in_two_processes) == [(wanted, [0, 1]), (wanted, [2, 3])]

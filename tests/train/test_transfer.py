@@ -176,6 +176,7 @@ def done(six, tmp_path_factory):
     return out, carried_out(six, out)
 
 
+@pytest.mark.slow
 def test_all_is_trained_and_counted(done):
     out, result = done
     assert (result["complete"], result["runs"]) == (True, 4)
@@ -183,6 +184,7 @@ def test_all_is_trained_and_counted(done):
     assert result["found"]["halves"] == [{"classes": 3, "train": 15, "val": 6}] * 2
 
 
+@pytest.mark.slow
 def test_each_network_learns_its_half(done):
     out, _ = done
     names = {name: load_checkpoint(out / "runs" / name / "model.safetensors") for name in NAMES}
@@ -194,6 +196,7 @@ def test_each_network_learns_its_half(done):
         assert model.provenance["seed"] == 4
 
 
+@pytest.mark.slow
 def test_what_is_kept_and_frozen_is_the_first_half_s_network(done):
     out, _ = done
     weights = {
@@ -206,6 +209,7 @@ def test_what_is_kept_and_frozen_is_the_first_half_s_network(done):
     assert facts["keep"] == "conv1-fc7"
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_runs_and_differences_are_paired_by_seed(done):
     out, result = done
     found = result["found"]
@@ -224,6 +228,7 @@ def test_figures_are_those_of_the_runs_and_differences_are_paired_by_seed(done):
     assert set(found["differences"]) == {"all-but-fc8", "convs-frozen"}
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle_it_goes_on_to_the_same_result(done, six, tmp_path):
     """Without one of the trainings, and without time; then with time."""
     out, result = done
@@ -284,6 +289,7 @@ def test_the_figure_shows_errors_in_percent_and_differences_in_points():
     assert list(seeds.get_xdata()) == [-7, -6, -5]
 
 
+@pytest.mark.slow
 def test_figure_and_text_are_made_again_from_the_result_to_the_same_bytes(done, tmp_path):
     pytest.importorskip("matplotlib", reason="figures are drawn with matplotlib")
     out, result = done
