@@ -68,14 +68,16 @@ def label(task: Labelling) -> Outcome:
             part_rows = _part_rows(task, labeller.batch)
             facts = {"batch": labeller.batch, "part_photos": part_rows}
             run.agree(_model_facts(labeller.rows) | facts)
-            done, passed = run.progress, run.state.get("folders_left_out", 0)
+            done = run.progress
             if run.is_finished:
+                passed = run.state.get("folders_left_out", 0)
                 return Outcome(done.photos - done.failed, done.failed, 0.0, done.photos, passed)
             run.start_session(labeller.session)
             start = time.perf_counter()
             _write_parts(run, labeller, part_rows=part_rows)
             run.finish()
         seconds, before, done = time.perf_counter() - start, done.photos, run.progress
+        passed = run.state["folders_left_out"]
         return Outcome(done.photos - done.failed, done.failed, seconds, before, passed)
 
 
@@ -102,13 +104,14 @@ def _write_parts(run: Run, labeller: Labeller, *, part_rows: int) -> None:
             first = next(part, None)
             if first is None and run.progress.parts:
                 return
-            photos, failed, place = 0, note.failed, done.next
+            photos, failed, place, folders = 0, note.failed, done.next, 0
             with run.part(labeller.rows.schema) as write:
                 for photo in chain([first] if first else [], part):
                     write(photo.row)
                     note.add(photo)
                     photos, place = photos + 1, photo.next
-            run.count(photos=photos, failed=note.failed - failed, next=place)
+                    folders += photo.folders
+            run.count(photos=photos, failed=note.failed - failed, next=place, folders=folders)
 
 
 def _extent(run: Run, start: Place) -> Extent:
@@ -140,6 +143,7 @@ def _label_to_stream(task: Labelling) -> Outcome:
             for photo in labelled:
                 write(photo.row)
                 photos += 1
+                left_out.folders += photo.folders
                 note.add(photo)
     _tell_empty(left_out)
     seconds, passed = time.perf_counter() - start, left_out.folders

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import NoReturn
 
 from alexnet.photo_error import PhotoError
-from serve.folders import is_long, open_file
+from serve.folders import LeftOut, is_long, open_file
 from serve.remote import UrlReader, is_url, unreadable
 from serve.shards import is_shard, photos_in_shard
 
@@ -35,6 +35,9 @@ class Item:
     """A local path, bytes, or what gives the bytes or raises a `PhotoError`."""
     next: Place
     """Where the photo after it begins."""
+    folders: int = 0
+    """Folders of thumbnails or trash in its tar that lie between it and the photo after it; beside
+    the first one also those before it."""
 
 
 def items(entries: Iterable[str], *, start: Place = START, readers: int = 16) -> Generator[Item]:
@@ -43,13 +46,28 @@ def items(entries: Iterable[str], *, start: Place = START, readers: int = 16) ->
     with closing(UrlReader(readers)) as urls:
         for number, entry in enumerate(islice(entries, done, None), done):
             if is_shard(entry):
-                for path, content in photos_in_shard(entry, skip=members):
+                for path, content, folders in _counted(entry, skip=members):
                     members += 1
                     source = _failing(content) if isinstance(content, PhotoError) else content
-                    yield Item(path, source, (number, members))
+                    yield Item(path, source, (number, members), folders)
             else:
                 yield Item(entry, _source(entry, urls), (number + 1, 0))
             members = 0
+
+
+def _counted(shard: str, *, skip: int) -> Iterator[tuple[str, bytes | PhotoError, int]]:
+    """The pairs of a shard, each with its `Item.folders`, for which one is read ahead.
+
+    So a run that goes on within a shard counts each of its folders once.
+    """
+    left_out = LeftOut()
+    pairs = photos_in_shard(shard, skip=skip, left_out=left_out)
+    pair = next(pairs, None)
+    counted = left_out.folders if skip else 0
+    while pair is not None:
+        following = next(pairs, None)
+        yield *pair, left_out.folders - counted
+        pair, counted = following, left_out.folders
 
 
 def _source(entry: str, urls: UrlReader) -> str | Callable[[], bytes]:

@@ -159,11 +159,13 @@ def test_what_is_named_itself_is_not_left_out():
 
 def test_the_summary_counts_what_was_left_out_also_after_a_resume(tmp_path, capfd):
     write("photos/1.bmp", "photos/@eaDir/1.bmp/SYNO.jpg", "photos/.Trash-0/2.bmp")
+    members = dict.fromkeys(("@eaDir/2.bmp/SYNO.jpg", "2.bmp", "#recycle/3.bmp"), small_photo(0))
+    write_tar(tmp_path / "s.tar", members)
     write_model(tmp_path / "model.onnx")
     for output in (["-o", "labels.csv"], ["-o", "labels/"], ["-o", "labels/", "--resume"], []):
-        code, error = labelled(capfd, "photos", *output)
+        code, error = labelled(capfd, "photos", "s.tar", *output)
         assert code == 0, error
-        assert "; 2 folders left out -> " in error
+        assert "; 4 folders left out -> " in error
 
 
 @pytest.mark.parametrize("argument", ["photos", "photos/*", "file:photos"])
