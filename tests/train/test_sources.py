@@ -337,3 +337,9 @@ def test_names_and_links_that_lead_out_of_an_archive_are_left_out_and_listed(tmp
         ["dog/pipe.jpg", "not_a_file"],
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_an_archive_of_absolute_names_alone_is_refused_for_those(tmp_path):
+    place = archive(tmp_path / "src.tar", pets(2, prefix="/data/"))
+    with pytest.raises(AlexNetError, match=r"4 are left out: /data/cat/.*leads out of the archive"):
+        catalogue(place)
