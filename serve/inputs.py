@@ -49,7 +49,8 @@ def entries(inputs: Inputs, left_out: LeftOut | None = None) -> Iterator[str]:
     """Paths and URLs of the photos and shards that `inputs` mean, found while they are asked for.
 
     A file is taken whatever its name. A folder gives the photos in it and in the folders below,
-    sorted by the bytes of their paths: those with a photo's ending, hidden ones left out.
+    sorted by the bytes of their paths: those with a photo's ending, and without any those that
+    begin like a photo; hidden ones left out.
     A glob (`*`, `?`, `[...]`, and `**` for any depth) gives the files that it matches, sorted the
     same way. What is named twice comes twice. Whether a path of a list or table, or a URL of a
     file, leads anywhere shows when it is read.

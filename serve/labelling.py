@@ -63,7 +63,7 @@ def label(task: Labelling) -> Outcome:
             with progress("Listing photos", total=None, unit="photos") as bar:
                 found = entries(task.inputs, left_out)
                 run.begin(task.facts(), found, left_out=left_out, each=bar.advance)
-            _tell_empty(left_out)
+            _tell_left_out(left_out)
         with open_labeller(task) as labeller:
             part_rows = _part_rows(task, labeller.batch)
             facts = {"batch": labeller.batch, "part_photos": part_rows}
@@ -145,14 +145,19 @@ def _label_to_stream(task: Labelling) -> Outcome:
                 photos += 1
                 left_out.folders += photo.folders
                 note.add(photo)
-    _tell_empty(left_out)
+    _tell_left_out(left_out)
     seconds, passed = time.perf_counter() - start, left_out.folders
     return Outcome(photos - note.failed, note.failed, seconds, folders_left_out=passed)
 
 
-def _tell_empty(left_out: LeftOut) -> None:
+def _tell_left_out(left_out: LeftOut) -> None:
     for name in left_out.inputs:
         log(f"There are no photos in {name}.")
+    if left_out.tars:
+        log(
+            f"Tars in folders are not read ({left_out.tars:,} here): name them by themselves, as "
+            "in 'shards/*.tar'."
+        )
 
 
 @contextmanager

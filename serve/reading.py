@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import stat
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
@@ -11,8 +13,8 @@ from functools import partial
 from itertools import islice
 from typing import NoReturn
 
-from alexnet.photo_error import PhotoError
-from serve.folders import LeftOut, is_long, open_file
+from alexnet.photo_error import MissingPhotoError, PhotoError
+from serve.folders import LeftOut, is_long, open_at
 from serve.remote import UrlReader, is_url, unreadable
 from serve.shards import is_shard, photos_in_shard
 
@@ -83,7 +85,10 @@ def _read_long(path: str) -> bytes:
         PhotoError: it can't be read.
     """
     try:
-        with open_file(path) as file:
+        handle = open_at(os.fsencode(path), os.O_RDONLY | os.O_NONBLOCK)  # a pipe is not waited for
+        with os.fdopen(handle, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise MissingPhotoError(f"'{path}' is not a file.", code="unreadable_file")
             return file.read()
     except OSError as error:
         raise unreadable(path, error) from error
