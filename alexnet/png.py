@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 _SIGNATURE = 8
 _PIXELS = (b"IHDR", b"PLTE", b"TRNS", b"IDAT", b"IEND")
-_FRAMES = (b"acTL", b"fcTL", b"fdAT")
+_CONTROLS = {b"acTL": 8, b"fcTL": 26}
+_FRAMES = (*_CONTROLS, b"fdAT")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _MOST_TEXT = 1 << 20
 """Bytes of inflated text that Pillow takes."""
@@ -31,10 +32,10 @@ class _Chunk(NamedTuple):
 def pixels_only(data: bytes) -> bytes:
     """A PNG without the chunks that change neither pixels nor orientation.
 
-    Frames of an animation stay where their checksums are right: else it is a still picture.
+    Frames of an animation stay where what is said of them is right: else it is a still picture.
     """
     chunks = list(_chunks(data))
-    frames = all(_is_whole(data, chunk) for chunk in chunks if chunk.name in _FRAMES[:2])
+    frames = _is_animation(data, chunks)
     texts = {}
     for chunk in chunks:
         if chunk.name in _TEXTS:
@@ -63,6 +64,30 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
         if name == b"IEND":
             return
         at = end
+
+
+def _is_animation(data: bytes, chunks: list[_Chunk]) -> bool:
+    """Whether the chunks that control frames are as decoders take them: they refuse all else.
+
+    A frame that is said to come before the pixels is these: the first one, of the whole canvas.
+    """
+    controls = [chunk for chunk in chunks if chunk.name in _CONTROLS]
+    pixels = next((chunk.begin for chunk in chunks if chunk.name == b"IDAT"), len(data))
+    counts = [one for one in controls if one.name == b"acTL"]
+    before = [one for one in controls if one.name == b"fcTL" and one.begin < pixels]
+    whole = bytes(4) + data[16:24] + bytes(8)  # its number, size as in the header, place
+    return (
+        all(_is_whole(data, one) and _length(one) == _CONTROLS[one.name] for one in controls)
+        and all(_length(chunk) >= 4 for chunk in chunks if chunk.name == b"fdAT")
+        and len(counts) == 1
+        and counts[0].begin < pixels
+        and len(before) < 2
+        and all(data[one.begin + 8 : one.begin + 28] == whole for one in before)
+    )
+
+
+def _length(chunk: _Chunk) -> int:
+    return chunk.end - chunk.begin - 12
 
 
 def _is_kept(data: bytes, chunk: _Chunk, frames: bool, orienting: set[_Chunk]) -> bool:

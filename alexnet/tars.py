@@ -157,7 +157,7 @@ def entries(file: Stream, *, start: int = 0, end: int | None = None) -> Iterator
         if len(block) < _BLOCK:
             if zeros and not any(block):
                 return
-            raise TarDamageError("it ends early")
+            raise _hole(at - zeros, at) if zeros else TarDamageError("it ends early")
         if block == _END:
             zeros += _BLOCK
             at += _BLOCK

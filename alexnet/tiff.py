@@ -28,6 +28,7 @@ _INTERLEAVED, _IN_PLANES = 1, 2
 _UNCOMPRESSED, _JPEGS, _YCBCR = 1, (6, 7), 6
 _WHITE_IS_ZERO, _BLACK_IS_ZERO = 0, 1
 _UNSPECIFIED, _PREMULTIPLIED, _SIGNED = 0, 1, 2
+_PLANE_MISSING = "image file is truncated: a plane is not all there"
 # What a plane's directory takes over from the picture's.
 _SHARED = (_WIDTH, _LENGTH, _COMPRESSION, _FILL_ORDER, _PREDICTOR, _ROWS, _TILE_WIDTH, _TILE_LENGTH)
 
@@ -101,6 +102,8 @@ class TiffPhotoFile(TiffImageFile):
         count = -(-width // wide) * down
         place = slice(number * count, (number + 1) * count)
         starts = _numbers(tags, _TILE_OFFSETS if tiled else _STRIP_OFFSETS)[place]
+        if len(starts) < count:  # a size can promise millions that are not in the file
+            raise OSError(_PLANE_MISSING)
         if tags.get(_COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED:  # readers ignore its counts
             sizes = (high * (wide * bits // 8),) * count
             if not tiled:
@@ -110,8 +113,8 @@ class TiffPhotoFile(TiffImageFile):
             sizes = _numbers(tags, _TILE_BYTES if tiled else _STRIP_BYTES)[place]
         assert isinstance(self.fp, io.BytesIO)
         data = self.fp.getbuffer()
-        if min(len(starts), len(sizes)) < count or sum(sizes) > len(data):
-            raise OSError("image file is truncated: a plane is not all there")
+        if len(sizes) < count or sum(sizes) > len(data):
+            raise OSError(_PLANE_MISSING)
         return [data[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
 

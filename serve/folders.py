@@ -18,9 +18,11 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import IO
 
+from alexnet.container import HEAD, sniff, sniff_other
 from alexnet.errors import AlexNetError
 from alexnet.junk import is_junk
 from alexnet.photo_endings import has_photo_ending
+from alexnet.tars import TAR_SUFFIXES
 
 # Names that are sorted in memory at once; a folder with more is sorted by way of the disk.
 _IN_MEMORY = 200_000
@@ -39,6 +41,8 @@ class LeftOut:
 
     folders: int = 0
     """Of thumbnails, trash and the like, as `alexnet.junk` knows them, and hidden ones."""
+    tars: int = 0
+    """In folders: they are read where they are named by themselves."""
     inputs: list[str] = field(default_factory=list)
     """Those that hold no photo, beside others that do."""
 
@@ -52,22 +56,32 @@ def is_photo_name(name: str) -> bool:
 def photos_in(folder: str, left_out: LeftOut) -> Iterator[str]:
     """The photos in a folder and in those below, found while they are asked for.
 
-    Hidden files and folders are left out, and folders of thumbnails or trash. Links are followed
-    once round; a broken link comes, too. Memory does not grow with the number of files.
+    Photos are told by their endings, and where a name has none by their first bytes. Hidden files
+    and folders are left out, and folders of thumbnails or trash. Links are followed once round; a
+    broken link comes, too, and whatever is called a photo. Memory does not grow with the number of
+    files.
 
     Raises:
         InputError: a folder can't be read.
     """
 
-    def is_wanted(entry: os.DirEntry[bytes]) -> bool:
+    def is_wanted(folder: bytes, entry: os.DirEntry[bytes]) -> bool:
         if _is_folder(entry):
             return _is_searched(entry, left_out)
-        return is_photo_name(os.fsdecode(entry.name)) and (entry.is_symlink() or entry.is_file())
+        name = os.fsdecode(entry.name)
+        if "." not in name:
+            return not is_junk(name) and _is_photo(folder, entry)
+        left_out.tars += name.lower().endswith(TAR_SUFFIXES) and not is_junk(name)
+        return is_photo_name(name)
 
     top = os.fsencode(Path(folder))
     for path in _walk(b"" if top == b"." else top, is_wanted):
         if not path.endswith(b"/"):
             yield os.fsdecode(path)
+
+
+_Wanted = Callable[[bytes, os.DirEntry[bytes]], bool]
+"""Whether an entry of a folder is to come, or is to be searched."""
 
 
 @dataclass
@@ -81,7 +95,7 @@ class _Level:
     """Those that are still to come; a folder's ends with a slash."""
 
 
-def _walk(top: bytes, is_wanted: Callable[[os.DirEntry[bytes]], bool]) -> Iterator[bytes]:
+def _walk(top: bytes, is_wanted: _Wanted) -> Iterator[bytes]:
     """The paths below a folder, sorted; that of a folder ends with a slash and comes first.
 
     Raises:
@@ -104,11 +118,12 @@ def _walk(top: bytes, is_wanted: Callable[[os.DirEntry[bytes]], bool]) -> Iterat
         yield path
 
 
-def _level(folder: bytes, is_wanted: Callable[[os.DirEntry[bytes]], bool]) -> _Level:
+def _level(folder: bytes, is_wanted: _Wanted) -> _Level:
     try:
         with _scan(folder) as (status, found):
             # A folder sorts as the beginning of the paths in it: "a-b.jpg" before "a/".
-            names = in_order(e.name + b"/" * _is_folder(e) for e in found if is_wanted(e))
+            wanted = (entry for entry in found if is_wanted(folder, entry))
+            names = in_order(entry.name + b"/" * _is_folder(entry) for entry in wanted)
             first = list(islice(names, 1))  # the whole folder has been read by now
     except OSError as error:
         raise _unreadable(folder, error) from error
@@ -245,7 +260,7 @@ def _folders_below(base: bytes, left_out: LeftOut) -> Iterator[bytes]:
     """`base` and the folders at every depth below."""
     yield base
     if os.path.isdir(base or b"."):  # noqa: PTH112
-        for path in _walk(base, lambda one: _is_folder(one) and _is_searched(one, left_out)):
+        for path in _walk(base, lambda _, one: _is_folder(one) and _is_searched(one, left_out)):
             yield path[:-1]
 
 
@@ -302,6 +317,18 @@ def split(blocks: Iterable[bytes], separator: bytes) -> Iterator[bytes]:
 def split_at_nulls(file: IO[bytes]) -> Iterator[bytes]:
     """The pieces of a file between its null characters; one behind the last comes, too."""
     return split(blocks_of(file), b"\0")
+
+
+def _is_photo(folder: bytes, entry: os.DirEntry[bytes]) -> bool:
+    """Whether a file without an ending is a photo by its first bytes."""
+    try:
+        if not entry.is_file():  # a pipe would be waited for
+            return False
+        with open_file(os.fsdecode(_join(folder, entry.name))) as file:
+            head = file.read(HEAD)
+    except OSError:
+        return False
+    return sniff(head) is not None or sniff_other(head) is not None
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:

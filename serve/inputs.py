@@ -49,7 +49,8 @@ def entries(inputs: Inputs, left_out: LeftOut | None = None) -> Iterator[str]:
     """Paths and URLs of the photos and shards that `inputs` mean, found while they are asked for.
 
     A file is taken whatever its name. A folder gives the photos in it and in the folders below,
-    sorted by the bytes of their paths: those with a photo's ending, hidden ones left out.
+    sorted by the bytes of their paths: those with a photo's ending, and without any those that
+    begin like a photo; hidden ones left out.
     A glob (`*`, `?`, `[...]`, and `**` for any depth) gives the files that it matches, sorted the
     same way. What is named twice comes twice. Whether a path of a list or table, or a URL of a
     file, leads anywhere shows when it is read.
@@ -63,7 +64,7 @@ def entries(inputs: Inputs, left_out: LeftOut | None = None) -> Iterator[str]:
             path of a list or table holds a null character.
     """
     left_out, none = left_out or LeftOut(), True
-    empty = []
+    empty, in_tars = [], LeftOut()
     for entry in _all(inputs, left_out):
         if "\0" in entry:
             start = entry.partition("\0")[0]
@@ -72,13 +73,14 @@ def entries(inputs: Inputs, left_out: LeftOut | None = None) -> Iterator[str]:
                 "between its paths needs --null."
             )
         # Tars without photos get a row each, beside anything else.
-        if none and is_shard(entry) and not remote.is_url(entry) and is_empty(entry):
+        if none and is_shard(entry) and not remote.is_url(entry) and is_empty(entry, in_tars):
             empty.append(entry)
         else:
             none = False
         yield entry
     if none:
-        more = f" {left_out.folders:,} folders were left out." if left_out.folders else ""
+        folders = left_out.folders + in_tars.folders
+        more = f" {folders:,} folders were left out." if folders else ""
         named = ", ".join([*left_out.inputs, *empty][:10])
         raise InputError(
             f"There are no photos in {named}: folders and tars are searched for "

@@ -16,7 +16,7 @@ from serve.remote import interruptible
 
 HELP = """Label photos with their most probable classes.
 
-PHOTOS are files, folders (searched at every depth; hidden files, and folders of
+PHOTOS are files, folders (searched at every depth; hidden files, tars, and folders of
 thumbnails or trash such as @eaDir, are left out), globs in quotes ('photos/**/*.jpg'),
 tar shards ('train-{0000..0146}.tar', read without unpacking, also tars in tars and what
 gzip, bzip2 or xz packed), URLs (s3://, gs://, https://: whatever fsspec opens) and - for

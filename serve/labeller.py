@@ -54,7 +54,8 @@ class LocalLabeller:
         with needing_memory(), closing(answers):
             for item, prediction in answers:
                 row = self.rows.row(item.path, prediction)
-                yield Labelled(row, prediction.error is not None, item.next)
+                failed = prediction.error is not None
+                yield Labelled(row, failed, item.next, item.folders)
 
 
 class _Predictor(Predictor):

@@ -63,19 +63,21 @@ def label(task: Labelling) -> Outcome:
             with progress("Listing photos", total=None, unit="photos") as bar:
                 found = entries(task.inputs, left_out)
                 run.begin(task.facts(), found, left_out=left_out, each=bar.advance)
-            _tell_empty(left_out)
+            _tell_left_out(left_out)
         with open_labeller(task) as labeller:
             part_rows = _part_rows(task, labeller.batch)
             facts = {"batch": labeller.batch, "part_photos": part_rows}
             run.agree(_model_facts(labeller.rows) | facts)
-            done, passed = run.progress, run.state.get("folders_left_out", 0)
+            done = run.progress
             if run.is_finished:
+                passed = run.state.get("folders_left_out", 0)
                 return Outcome(done.photos - done.failed, done.failed, 0.0, done.photos, passed)
             run.start_session(labeller.session)
             start = time.perf_counter()
             _write_parts(run, labeller, part_rows=part_rows)
             run.finish()
         seconds, before, done = time.perf_counter() - start, done.photos, run.progress
+        passed = run.state["folders_left_out"]
         return Outcome(done.photos - done.failed, done.failed, seconds, before, passed)
 
 
@@ -102,13 +104,14 @@ def _write_parts(run: Run, labeller: Labeller, *, part_rows: int) -> None:
             first = next(part, None)
             if first is None and run.progress.parts:
                 return
-            photos, failed, place = 0, note.failed, done.next
+            photos, failed, place, folders = 0, note.failed, done.next, 0
             with run.part(labeller.rows.schema) as write:
                 for photo in chain([first] if first else [], part):
                     write(photo.row)
                     note.add(photo)
                     photos, place = photos + 1, photo.next
-            run.count(photos=photos, failed=note.failed - failed, next=place)
+                    folders += photo.folders
+            run.count(photos=photos, failed=note.failed - failed, next=place, folders=folders)
 
 
 def _extent(run: Run, start: Place) -> Extent:
@@ -140,15 +143,21 @@ def _label_to_stream(task: Labelling) -> Outcome:
             for photo in labelled:
                 write(photo.row)
                 photos += 1
+                left_out.folders += photo.folders
                 note.add(photo)
-    _tell_empty(left_out)
+    _tell_left_out(left_out)
     seconds, passed = time.perf_counter() - start, left_out.folders
     return Outcome(photos - note.failed, note.failed, seconds, folders_left_out=passed)
 
 
-def _tell_empty(left_out: LeftOut) -> None:
+def _tell_left_out(left_out: LeftOut) -> None:
     for name in left_out.inputs:
         log(f"There are no photos in {name}.")
+    if left_out.tars:
+        log(
+            f"Tars in folders are not read ({left_out.tars:,} here): name them by themselves, as "
+            "in 'shards/*.tar'."
+        )
 
 
 @contextmanager

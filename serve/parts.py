@@ -152,8 +152,8 @@ class Run:
         ):
             yield write
 
-    def count(self, *, photos: int, failed: int, next: Place) -> None:
-        """The next part is written and holds so many photos."""
+    def count(self, *, photos: int, failed: int, next: Place, folders: int = 0) -> None:
+        """The next part is written and holds so many photos; `folders` of tars were left out."""
         done = self.progress
         self.progress = replace(
             done,
@@ -162,6 +162,7 @@ class Run:
             failed=done.failed + failed,
             next=next,
         )
+        self.state["folders_left_out"] = self.state.get("folders_left_out", 0) + folders
         self._save()
 
     def finish(self) -> None:

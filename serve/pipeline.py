@@ -21,6 +21,8 @@ class Labelled:
     failed: bool
     next: Place
     """Where the photo after it begins."""
+    folders: int = 0
+    """See `Item.folders`."""
 
 
 class Answers:

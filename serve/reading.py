@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import stat
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
@@ -11,8 +13,8 @@ from functools import partial
 from itertools import islice
 from typing import NoReturn
 
-from alexnet.photo_error import PhotoError
-from serve.folders import is_long, open_file
+from alexnet.photo_error import MissingPhotoError, PhotoError
+from serve.folders import LeftOut, is_long, open_at
 from serve.remote import UrlReader, is_url, unreadable
 from serve.shards import is_shard, photos_in_shard
 
@@ -35,6 +37,9 @@ class Item:
     """A local path, bytes, or what gives the bytes or raises a `PhotoError`."""
     next: Place
     """Where the photo after it begins."""
+    folders: int = 0
+    """Folders of thumbnails or trash in its tar that lie between it and the photo after it; beside
+    the first one also those before it."""
 
 
 def items(entries: Iterable[str], *, start: Place = START, readers: int = 16) -> Generator[Item]:
@@ -43,13 +48,28 @@ def items(entries: Iterable[str], *, start: Place = START, readers: int = 16) ->
     with closing(UrlReader(readers)) as urls:
         for number, entry in enumerate(islice(entries, done, None), done):
             if is_shard(entry):
-                for path, content in photos_in_shard(entry, skip=members):
+                for path, content, folders in _counted(entry, skip=members):
                     members += 1
                     source = _failing(content) if isinstance(content, PhotoError) else content
-                    yield Item(path, source, (number, members))
+                    yield Item(path, source, (number, members), folders)
             else:
                 yield Item(entry, _source(entry, urls), (number + 1, 0))
             members = 0
+
+
+def _counted(shard: str, *, skip: int) -> Iterator[tuple[str, bytes | PhotoError, int]]:
+    """The pairs of a shard, each with its `Item.folders`, for which one is read ahead.
+
+    So a run that goes on within a shard counts each of its folders once.
+    """
+    left_out = LeftOut()
+    pairs = photos_in_shard(shard, skip=skip, left_out=left_out)
+    pair = next(pairs, None)
+    counted = left_out.folders if skip else 0
+    while pair is not None:
+        following = next(pairs, None)
+        yield *pair, left_out.folders - counted
+        pair, counted = following, left_out.folders
 
 
 def _source(entry: str, urls: UrlReader) -> str | Callable[[], bytes]:
@@ -65,7 +85,10 @@ def _read_long(path: str) -> bytes:
         PhotoError: it can't be read.
     """
     try:
-        with open_file(path) as file:
+        handle = open_at(os.fsencode(path), os.O_RDONLY | os.O_NONBLOCK)  # a pipe is not waited for
+        with os.fdopen(handle, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise MissingPhotoError(f"'{path}' is not a file.", code="unreadable_file")
             return file.read()
     except OSError as error:
         raise unreadable(path, error) from error

@@ -15,12 +15,12 @@ from alexnet.junk import is_junk
 from alexnet.photo_endings import has_photo_ending
 from alexnet.photo_error import CorruptPhotoError, PhotoError
 from alexnet.tars import TAR_SUFFIXES, Entry, Stream, TarDamageError, compression, entries, open_tar
-from serve.folders import open_file
+from serve.folders import LeftOut, open_file
 from serve.remote import MAX_BYTES, is_url, open_url, too_large, unreadable
 
 # Tars in tars in tars: ImageNet's is one of the second level. A tar that holds itself has no end.
 _DEPTH = 4
-# Files of a tar that a hard link may lead to: those before it, so many of them.
+# Files of a tar that a hard link may lead to, and folders that were counted: the last ones.
 _REMEMBERED = 100_000
 
 
@@ -41,7 +41,9 @@ def is_shard(name: str) -> bool:
     return (name.partition("?")[0] if is_url(name) else name).lower().endswith(TAR_SUFFIXES)
 
 
-def photos_in_shard(shard: str, *, skip: int = 0) -> Iterator[tuple[str, bytes | PhotoError]]:
+def photos_in_shard(
+    shard: str, *, skip: int = 0, left_out: LeftOut | None = None
+) -> Iterator[tuple[str, bytes | PhotoError]]:
     """Path (`shard.tar/key.jpg`) and bytes of each photo in a shard, in the shard's order.
 
     Photos are told by their endings, and where a name has none by their first bytes; hidden ones,
@@ -53,8 +55,9 @@ def photos_in_shard(shard: str, *, skip: int = 0) -> Iterator[tuple[str, bytes |
     Args:
         shard: a path or URL. What it is compressed with, its first bytes say.
         skip: pairs at the beginning that are left out, their bytes not looked at.
+        left_out: counts the folders that were passed over so far, also before what is skipped.
     """
-    return islice(_pairs(shard, skip), skip, None)
+    return islice(_pairs(shard, skip, left_out), skip, None)
 
 
 def count_photos(shard: str) -> int:
@@ -62,12 +65,14 @@ def count_photos(shard: str) -> int:
     return sum(1 for _ in _pairs(shard, sys.maxsize))
 
 
-def is_empty(shard: str) -> bool:
+def is_empty(shard: str, left_out: LeftOut | None = None) -> bool:
     """Whether a shard can be read and holds no photo; it is read as far as the first one."""
-    return any(isinstance(content, EmptyShardError) for _, content in _pairs(shard, 1))
+    return any(isinstance(content, EmptyShardError) for _, content in _pairs(shard, 1, left_out))
 
 
-def _pairs(shard: str, skip: int) -> Iterator[tuple[str, bytes | PhotoError]]:
+def _pairs(
+    shard: str, skip: int, left_out: LeftOut | None = None
+) -> Iterator[tuple[str, bytes | PhotoError]]:
     """All pairs, the first `skip` without their bytes."""
     count = 0
     try:
@@ -75,7 +80,8 @@ def _pairs(shard: str, skip: int) -> Iterator[tuple[str, bytes | PhotoError]]:
             stream = open_tar(file)
             # The descriptor of a local tar that is not compressed.
             disk = stream.fileno() if isinstance(stream, io.FileIO) else None
-            for pair in _Shard(skip).pairs(shard, stream, entries(stream), disk=disk, depth=1):
+            reading = _Shard(skip, left_out or LeftOut())
+            for pair in reading.pairs(shard, stream, entries(stream), disk=disk, depth=1):
                 count += 1
                 yield pair
         if not count:
@@ -96,8 +102,10 @@ def _damaged(error: TarDamageError, count: int) -> CorruptShardError:
 class _Shard:
     """One reading of a tar, and of the tars in it."""
 
-    def __init__(self, skip: int) -> None:
-        self._skip = skip
+    def __init__(self, skip: int, left_out: LeftOut) -> None:
+        self._skip, self._left_out = skip, left_out
+        # Folders that were counted, as each photo in them is an entry of its own.
+        self._passed: OrderedDict[str, None] = OrderedDict()
         # What a hard link may lead to: files before it, by their paths.
         self._files: OrderedDict[str, Entry] = OrderedDict()
 
@@ -118,7 +126,10 @@ class _Shard:
         """
         for entry in found:
             path = f"{folder}/{entry.name}"
-            if entry.kind == "folder" or any(map(is_junk, entry.name.split("/"))):
+            if any(map(is_junk, entry.name.split("/"))):
+                self._count_folder(folder, entry)
+                continue
+            if entry.kind == "folder":
                 continue
             if entry.kind == "file" and disk is not None:
                 self._remember(path, entry)
@@ -177,6 +188,18 @@ class _Shard:
         if len(data) < size:
             raise TarDamageError("it ends early")
         return data
+
+    def _count_folder(self, folder: str, entry: Entry) -> None:
+        """Count what is left out, if it is a folder or lies in one that was not counted yet."""
+        parts = entry.name.split("/")
+        size = 1 + next(place for place, part in enumerate(parts) if is_junk(part))
+        if size == len(parts) and entry.kind != "folder":  # a hidden file
+            return
+        path = "/".join([folder, *parts[:size]])
+        self._left_out.folders += path not in self._passed
+        self._passed[path] = None
+        if len(self._passed) > _REMEMBERED:
+            self._passed.popitem(last=False)
 
     def _remember(self, path: str, entry: Entry) -> None:
         self._files[path] = entry

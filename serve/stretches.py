@@ -95,7 +95,7 @@ def label_stretch(labeller: Labeller, stretch: Stretch) -> Generator[Labelled]:
         for photo in islice(labelled, stretch.photos):
             end = (before + photo.next[0], photo.next[1])
             count += 1
-            yield Labelled(photo.row, photo.failed, end)
+            yield Labelled(photo.row, photo.failed, end, photo.folders)
         more = stretch.is_whole and next(labelled, None) is not None
     if more or (count, end) != (stretch.photos, stretch.end):
         shards = [Path(name).name for name in stretch.entries if is_shard(name)]

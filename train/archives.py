@@ -187,6 +187,7 @@ class _Tar:
             target, count = link.target, 0
             while target in self.links and count < _MAX_LINKS:
                 target, count = self.links[target].target, count + 1
+            self.links[name] = link._replace(target=target)  # one step for links to this one
             found = files.get(target)
             if found is not None and name not in files:
                 if has_photo_ending(name):

@@ -197,10 +197,12 @@ def _take_val(layout: Layout, source: Source, *, as_classes: bool) -> None:
 def _check_classes(source: Source, train: Classes) -> None:
     if not train:
         seen = PassedOver(archives=sorted(source.archives), other_files=source.others)
+        lost = source.rejected
+        why = f"{len(lost):,} are left out: {lost[0].name}: {lost[0].sentence} " if lost else ""
         raise SourceError(
             f"{source.name} holds no photos in class folders: it should hold one folder for each "
             "class, or train/ and val/ with such folders, and the photos "
-            f"({', '.join(READ_ENDINGS[:2])}, .png, ...) in them. {seen.sentence()}".rstrip()
+            f"({', '.join(READ_ENDINGS[:2])}, .png, ...) in them. {why}{seen.sentence()}".rstrip()
         )
     for folder in train:
         if not folder.isprintable():  # a byte that is no UTF-8, a tab, a line break

@@ -145,20 +145,31 @@ def _resembles(folder: str) -> Role | None:
     return next((_ROLES[word] for word in words if word in _ROLES), None)
 
 
-def _check_subfolders(tops: Mapping[str, Collection[str]], name: str) -> None:
+def _check_subfolders(
+    tops: Mapping[str, Collection[str]], name: str, *, split: str | None = None
+) -> None:
     """Refuse classes that lie in several folders, such as fold1/cat and fold2/cat."""
     for top, below in tops.items():
         again = sorted((set(below) & tops.keys()) - {top})
         if again:
-            raise _unclear(tops, name, f"{_list(again)} lie both in {top} and beside it")
+            reason = f"{_list(again)} lie both in {top} and beside it"
+            raise _unclear(tops, name, reason, split=split)
     counts = Counter(folder for below in tops.values() for folder in below)
     least = max(2, -(-sum(map(bool, tops.values())) // 2))
     shared = sorted(folder for folder, count in counts.items() if count >= least)
     if len(shared) > 1:
-        raise _unclear(tops, name, f"{_list(shared)} lie in several of its folders")
+        reason = f"{_list(shared)} lie in several of its folders"
+        raise _unclear(tops, name, reason, split=split)
 
 
-def _unclear(tops: Mapping[str, Collection[str]], name: str, reason: str) -> SourceError:
+def _unclear(
+    tops: Mapping[str, Collection[str]], name: str, reason: str, *, split: str | None = None
+) -> SourceError:
+    """What was seen, and what to do; `split`: the folder of the split that holds `tops`."""
+    if split is not None:
+        name = f"{split} of {name}"
+    # With --layout classes alone the splits themselves would be the classes.
+    way = f"give {split}/ itself, the validation photos as --val, and" if split else "say so with"
     seen = [
         f"{top}/ (with {_list(sorted(tops[top]))})" if tops[top] else f"{top}/"
         for top in sorted(tops)[:_SHOWN]
@@ -167,7 +178,7 @@ def _unclear(tops: Mapping[str, Collection[str]], name: str, reason: str) -> Sou
     return SourceError(
         f"{name} holds {', '.join(seen)}{more}, and which of them are classes is not clear: "
         f"{reason}. Name the splits train/, val/ and test/, with one folder for each class in "
-        "them, or, where these folders are the classes, say so with --layout classes."
+        f"them, or, where these folders are the classes, {way} --layout classes."
     )
 
 
@@ -193,7 +204,7 @@ def _read_splits(listing: Listing, splits: Mapping[Role, str], *, name: str, top
         found[role], loose = _classes(members[folder], depth)
         layout.loose += loose
         if role == "train":
-            _check_classes(members[folder], depth, f"{folder} of {name}")
+            _check_classes(members[folder], depth, name, split=folder)
         if members[folder]:
             around = members[folder][0].name.split("/")[:depth]
             layout.empty += _empty(listing, around, found[role])
@@ -222,12 +233,12 @@ def _subfolders(members: Iterable[Member], depth: int) -> dict[str, set[str]]:
     return found
 
 
-def _check_classes(members: Iterable[Member], depth: int, name: str) -> None:
+def _check_classes(members: Iterable[Member], depth: int, name: str, *, split: str) -> None:
     """Refuse class folders of a split that are splits themselves."""
     tops = _subfolders(members, depth)
     if len(tops) > 1 and all(map(role_of, tops)):
-        raise _unclear(tops, name, f"{_list(tops)} look like splits")
-    _check_subfolders(tops, name)
+        raise _unclear(tops, name, f"{_list(tops)} look like splits", split=split)
+    _check_subfolders(tops, name, split=split)
 
 
 def _is_nested(members: Iterable[Member], role: Role, depth: int) -> bool:

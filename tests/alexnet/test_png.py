@@ -147,6 +147,41 @@ def test_an_animation_keeps_its_frames_and_is_a_still_picture_where_their_number
     np.testing.assert_array_equal(pixels(broken), pixels(data))
 
 
+def control(number, *, side=(40, 30), begin=(0, 0), size=26):
+    """A frame's control chunk."""
+    return png_chunk(b"fcTL", struct.pack(">5I6x", number, *side, *begin).ljust(size, b"\0")[:size])
+
+
+COUNT, FRAME = png_chunk(b"acTL", struct.pack(">II", 2, 0)), png_chunk(b"fdAT", bytes(4) + b"x")
+
+
+ODD_FRAMES = {  # before the pixels, and behind them
+    "none behind": (COUNT + control(0), b""),
+    "counted behind the pixels": (b"", COUNT + control(0) + FRAME),
+    "not counted, behind": (b"", control(0) + FRAME),
+    "not counted, before": (control(3), b""),
+    "a short count": (png_chunk(b"acTL", bytes(3)), control(0)),
+    "a long count": (png_chunk(b"acTL", bytes(9)), b""),
+    "counted twice": (COUNT + COUNT + control(0), control(1) + FRAME),
+    "another number": (COUNT + control(1), b""),
+    "a short control": (COUNT + control(0, size=20), b""),
+    "wider than the picture": (COUNT + control(0, side=(41, 30)), b""),
+    "out of the picture": (COUNT + control(0, begin=(0, 1)), b""),
+    "two before": (COUNT + control(0) + control(1), b""),
+    "another number behind": (COUNT, control(7) + FRAME),
+    "a short frame": (COUNT + control(0), png_chunk(b"fdAT", b"x")),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_FRAMES)
+def test_frames_that_make_no_sense_leave_the_still_picture(kind):
+    before, behind = ODD_FRAMES[kind]
+    data = encode(pattern(40, 30), "PNG")
+    begin, end = data.index(b"IDAT") - 4, data.index(b"IEND") - 4
+    odd = data[:begin] + before + data[begin:end] + behind + data[end:]
+    np.testing.assert_array_equal(pixels(odd), pixels(data))
+
+
 @pytest.mark.parametrize("kind", [kind for kind in every_kind() if kind.startswith("png")])
 def test_a_file_of_pixels_alone_is_read_as_it_is(kind):
     data = every_kind()[kind]

@@ -230,6 +230,12 @@ def test_what_lies_before_the_damage_is_given():
         next(found)
 
 
+@pytest.mark.parametrize("more", [b"\n", b"more" * 300])
+def test_bytes_behind_the_end_are_not_called_an_early_end(more):
+    with pytest.raises(TarDamageError, match="and what follows is not empty"):
+        read(tar(photos()) + more)
+
+
 @pytest.mark.parametrize("packing", PACKINGS)
 @pytest.mark.parametrize("cut", [-1, -4, -30, 2000])
 def test_a_packed_stream_that_is_cut_off_is_an_error(packing, cut):

@@ -1,6 +1,7 @@
 """TIFF files: channels in planes, palettes of 8 bits, signed numbers, and cameras' raw files."""
 
 import itertools
+import tracemalloc
 from contextlib import suppress
 
 import numpy as np
@@ -252,3 +253,19 @@ def test_the_planar_file_of_a_bug_report():
     planes = np.frombuffer(data, dtype, 3 * width * height, offsets[0])
     wanted = (planes.reshape(3, height, width) >> 8).transpose(1, 2, 0)
     np.testing.assert_array_equal(decoded(path), wanted)
+
+
+@pytest.mark.parametrize("layout", [{}, {"tile": (16, 16)}], ids=["strips", "tiles"])
+def test_pieces_that_are_promised_and_not_there_take_no_memory(layout):
+    """Ten million strips or tiles by a few numbers of the header."""
+    small = {322: [1], 323: [1]} if layout else {278: [1]}
+    promised = {256: [1], 257: [10_000_000], **small}
+    values = np.zeros((16, 16, 3), np.uint8)
+    data = tiff_of(values, RGB, planar=IN_PLANES, more=promised, **layout)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptPhotoError, match="a part of the picture is missing"):
+            decode_photo(data)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()

@@ -3,12 +3,13 @@
 import functools
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from alexnet.photo import PhotoError
-from serve.folders import LeftOut
+from serve.folders import LeftOut, open_at
 from serve.inputs import InputError, Inputs, entries
 from serve.label import main
 from serve.reading import items
@@ -159,11 +160,56 @@ def test_what_is_named_itself_is_not_left_out():
 
 def test_the_summary_counts_what_was_left_out_also_after_a_resume(tmp_path, capfd):
     write("photos/1.bmp", "photos/@eaDir/1.bmp/SYNO.jpg", "photos/.Trash-0/2.bmp")
+    members = dict.fromkeys(("@eaDir/2.bmp/SYNO.jpg", "2.bmp", "#recycle/3.bmp"), small_photo(0))
+    write_tar(tmp_path / "s.tar", members)
     write_model(tmp_path / "model.onnx")
     for output in (["-o", "labels.csv"], ["-o", "labels/"], ["-o", "labels/", "--resume"], []):
+        code, error = labelled(capfd, "photos", "s.tar", *output)
+        assert code == 0, error
+        assert "; 4 folders left out -> " in error
+
+
+def test_a_photo_without_an_ending_is_told_by_its_first_bytes():
+    write("photos/1.bmp", "photos/IMG_0001", "photos/c/IMG_0002", "photos/@eaDir/IMG_0003")
+    for name, data in (("README", b"no photo"), ("empty", b""), ("shot.dat", small_photo(0))):
+        Path("photos", name).write_bytes(data)
+    os.mkfifo("photos/pipe")
+    Path("photos/link").symlink_to("nowhere")
+    assert listed("photos")[0] == ["photos/1.bmp", "photos/IMG_0001", "photos/c/IMG_0002"]
+    path = nested(Path(), 60, name="d" * 100)  # longer than the system takes at once
+    write_at(path.replace("photo.bmp", "IMG_0004"))
+    assert [name.rpartition("/")[2] for name in listed("deep")[0]] == ["IMG_0004", "photo.bmp"]
+
+
+def write_at(path):
+    folder, _, name = path.rpartition("/")
+    above = open_at(os.fsencode(folder), os.O_RDONLY)
+    with os.fdopen(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=above), "wb") as file:
+        file.write(small_photo(0))
+    os.close(above)
+
+
+def test_what_is_called_a_photo_and_is_none_keeps_its_row():
+    write("photos/1.bmp")
+    os.mkfifo("photos/2.bmp")
+    assert listed("photos")[0] == ["photos/1.bmp", "photos/2.bmp"]
+    path = nested(Path(), 60, name="d" * 100).replace("photo.bmp", "pipe.bmp")
+    folder, _, name = path.rpartition("/")
+    above = open_at(os.fsencode(folder), os.O_RDONLY)
+    os.mkfifo(name, dir_fd=above)
+    os.close(above)
+    (item,) = (one for one in items(listed("deep")[0]) if one.path == path)
+    with pytest.raises(PhotoError, match=r"pipe\.bmp' is not a file\."):  # and is not waited for
+        item.source()
+
+
+def test_tars_in_a_folder_are_not_read_which_is_said(tmp_path, capfd):
+    write("photos/1.bmp", "photos/a/s.tar", "photos/a/s.TGZ", "photos/@eaDir/s.tar")
+    write_model(tmp_path / "model.onnx")
+    for output in (["-o", "labels.csv"], []):
         code, error = labelled(capfd, "photos", *output)
         assert code == 0, error
-        assert "; 2 folders left out -> " in error
+        assert "Tars in folders are not read (2 here): name them by themselves" in error
 
 
 @pytest.mark.parametrize("argument", ["photos", "photos/*", "file:photos"])

@@ -291,7 +291,9 @@ def test_a_run_of_an_earlier_version_goes_on_with_its_own_batches(unfinished):
 def test_a_run_of_an_earlier_version_within_a_tar_is_refused(tmp_path, monkeypatch):
     """A place in a tar counts photos, and that version did not find all of them."""
     photos = {f"{key}.bmp": small_photo(key) for key in range(20)}
-    shard = write_tar(tmp_path / "s.tar", photos)
+    junk = {f"{folder}/1.jpg": b"x" for folder in ("@eaDir", "#recycle", ".Trash-0")}
+    (first, *rest), (before, *behind) = photos.items(), junk.items()
+    shard = write_tar(tmp_path / "s.tar", dict([before, first, before, *rest, *behind, before]))
     target = Target(path=tmp_path / "labels.csv", format="csv", keeps_parts=False)
     task = Labelling(
         inputs=Inputs(arguments=(str(shard),)),
@@ -312,7 +314,8 @@ def test_a_run_of_an_earlier_version_within_a_tar_is_refused(tmp_path, monkeypat
     with pytest.raises(OutputError, match="was begun by another version of alexnet, which found"):
         label(task)
     (target.folder / "run.json").write_text(json.dumps(state))
-    assert label(task).before == 8
+    outcome = label(task)
+    assert (outcome.before, outcome.folders_left_out) == (8, 3)
 
 
 def interrupt(run):

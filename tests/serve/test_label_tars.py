@@ -15,8 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from alexnet.photo import PhotoError
+from serve.folders import LeftOut
 from serve.inputs import InputError, Inputs, entries
 from serve.label import main
+from serve.reading import items
 from serve.shards import count_photos, photos_in_shard
 from tests.photos import encode, pattern
 from tests.serve.label_runs import add, read_csv, small_photo, write_model, write_tar
@@ -189,6 +191,33 @@ def test_thumbnails_and_trash_in_a_tar_are_left_out(tmp_path):
     junk = ["c/@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/._a.jpg", "#recycle/b.jpg", "._c.jpg"]
     shard = write_tar(tmp_path / "s.tar", {**dict.fromkeys(junk, b"x"), "c/1.jpg": b"photo"})
     assert read(shard) == [("c/1.jpg", b"photo")]
+    left_out = LeftOut()
+    assert len(list(photos_in_shard(str(shard), left_out=left_out))) == 1
+    assert left_out.folders == 3  # ._c.jpg is no folder
+
+
+def test_folders_left_out_of_tars_are_counted_once_wherever_a_run_goes_on(tmp_path):
+    """Before, between and behind the photos, an empty one, and one in a tar in the tar."""
+    inner = tar_of({"@eaDir/1.jpg": b"x", "1.bmp": b"1", "#recycle/2.jpg": b"x", "3.bmp": b"3"})
+    folder = tarfile.TarInfo(".Trash-0")
+    folder.type = tarfile.DIRTYPE
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for name in ("@eaDir/1/a.jpg", "@eaDir/2/a.jpg", "2.bmp", "._2.bmp"):
+            add(tar, name, b"x")
+        tar.addfile(folder)
+        for name, data in (("@eaDir/3/a.jpg", b"x"), ("in.tar", inner), ("4.bmp", b"4")):
+            add(tar, name, data)
+        for name in ("__MACOSX/._4.bmp", "c/#recycle/5.jpg", "c/#recycle/6.jpg"):
+            add(tar, name, b"x")
+    empty = write_tar(tmp_path / "empty.tar", {"@eaDir/1.jpg": b"x", ".Trash-1/2.jpg": b"x"})
+    shards = [str(tmp_path / "s.tar"), str(empty), str(tmp_path / "s.tar")]
+    found = list(items(shards))
+    assert [item.folders for item in found] == [3, 1, 0, 2, 2, 3, 1, 0, 2]
+    for done, item in enumerate(found, 1):
+        rest = [(one.path, one.folders) for one in items(shards, start=item.next)]
+        assert rest == [(one.path, one.folders) for one in found[done:]]
+    with pytest.raises(InputError, match=r"There are no photos in .* 2 folders were left out\."):
+        list(entries(Inputs(arguments=(str(empty),))))
 
 
 def test_a_hard_link_gives_the_bytes_of_the_file_before_it(tmp_path):

@@ -23,7 +23,7 @@ class Labeller:
             for member in range(self.photos.get(name, 1)):
                 if number or member >= skip:
                     place = (number, member + 1) if name in self.photos else (number + 1, 0)
-                    yield Labelled({"path": f"{name}/{member}"}, False, place)
+                    yield Labelled({"path": f"{name}/{member}"}, False, place, folders=member)
 
 
 def listing(seed):
@@ -46,6 +46,9 @@ def test_stretches_hold_every_photo_once_in_whole_batches(batch, start):
     rows = [photo.row["path"] for _, labelled in done for photo in labelled]
     assert rows == [
         f"{name}/{member}" for name, count in counted[start[0] :] for member in range(count)
+    ]
+    assert [photo.folders for _, labelled in done for photo in labelled] == [
+        member for _, count in counted[start[0] :] for member in range(count)
     ]
     assert [stretch.number for stretch, _ in done] == list(range(len(done)))
     assert all(len(labelled) % batch == 0 for _, labelled in done[:-1])

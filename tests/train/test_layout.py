@@ -209,6 +209,19 @@ def test_a_layout_that_is_not_clear_is_refused_with_what_was_seen(place, kind):
     assert f"{top}/" in str(error.value) or top == "data"
 
 
+def test_the_way_out_for_classes_with_folders_in_a_split_makes_no_classes_of_splits(tmp_path):
+    """--layout classes alone would take train/ and val/ for them."""
+    sides = [(name, side) for name in ("cat", "dog") for side in ("back", "front")]
+    for split in ("train", "val"):
+        files = {f"{split}/{name}/{side}/{split}.png": PHOTO for name, side in sides}
+        write(tmp_path, files)
+    with pytest.raises(AlexNetError, match="give train/ itself, the validation photos as --val"):
+        catalogue(tmp_path)
+    val = open_source(str(tmp_path / "val"), spool=tmp_path / ".spool")
+    found = catalogue(tmp_path / "train", val_source=val, as_classes=True)
+    assert (classes(found), len(found.splits["train"])) == (["cat", "dog"], 4)
+
+
 @pytest.mark.parametrize("kind", ["no training photos", "folds", "a split beside classes"])
 def test_layout_classes_takes_the_top_folders_for_classes(place, kind):
     found = catalogue(place(UNCLEAR[kind]), as_classes=True)

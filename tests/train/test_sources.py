@@ -337,3 +337,17 @@ def test_names_and_links_that_lead_out_of_an_archive_are_left_out_and_listed(tmp
         ["dog/pipe.jpg", "not_a_file"],
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_hard_links_to_hard_links_are_photos_however_many(tmp_path):
+    links = [
+        special(f"cat/{n:03}.png", tarfile.LNKTYPE, f"cat/{n - 1:03}.png") for n in range(6, 106)
+    ]
+    found = catalogue(archive(tmp_path / "src.tar", pets(6), entries=links), val_fraction=0)
+    assert (len(found.splits["train"]), found.rejected) == (112, ())
+
+
+def test_an_archive_of_absolute_names_alone_is_refused_for_those(tmp_path):
+    place = archive(tmp_path / "src.tar", pets(2, prefix="/data/"))
+    with pytest.raises(AlexNetError, match=r"4 are left out: /data/cat/.*leads out of the archive"):
+        catalogue(place)
