@@ -183,9 +183,12 @@ def _lost(process: BaseProcess) -> LoaderError:
     """What is said of a process that has ended."""
     process.join(_POLL)
     code = process.exitcode
-    if code is None or code < 0:
-        end = "was ended" if code is None else f"was ended by {signal.Signals(-code).name}"
+    if code is None or code == -signal.SIGKILL:
+        end = "was ended" if code is None else "was ended by SIGKILL"
         how = f"{end} from outside, often because memory ran out"
+    elif code < 0:  # most often by a defect in native code
+        names = {number.value: number.name for number in signal.Signals}
+        how = f"was ended by {names.get(-code, f'signal {-code}')}"
     else:
         how = f"ended with exit code {code}, by what is shown above"
     return LoaderError(
