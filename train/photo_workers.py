@@ -92,7 +92,8 @@ class PhotoWorkers:
 
         Raises:
             AlexNetError, OSError: as decoding raised it in the process.
-            LoaderError: a process has ended.
+                Or there are too many open files, or there is no memory, for taking them over.
+        LoaderError: a process has ended.
             StoppedWaiting: the training is to stop, and nothing comes.
         """
         self.rest()
@@ -138,6 +139,8 @@ class PhotoWorkers:
         try:
             answer = _take(connection)
         except (EOFError, OSError) as error:
+            if not _is_end(error):
+                raise
             raise _lost(process) from error
         self._asked.popleft()
         return answer
@@ -177,6 +180,13 @@ def _take(connection: Connection) -> Photos | Exception:
         return np.frombuffer(mmap.mmap(file, size), np.uint8).reshape(shape)
     finally:
         os.close(file)
+
+
+def _is_end(error: EOFError | OSError) -> bool:
+    """Whether a process is gone; other errors are this one's own, too many open files say."""
+    if isinstance(error, EOFError | ConnectionError):
+        return True
+    return error.errno is None  # amid a message, it has no number
 
 
 def _lost(process: BaseProcess) -> LoaderError:

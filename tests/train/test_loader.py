@@ -1,5 +1,6 @@
 """Epochs of minibatches: which photos, in which order, by whom decoded, and what if that fails."""
 
+import errno
 import gc
 import multiprocessing
 import os
@@ -225,6 +226,16 @@ def test_a_worker_process_that_was_ended_is_a_sentence_that_says_by_what(working
         f"A process that decodes photos was ended by {words}: go on with --resume and fewer "
         "--workers, or with --workers 0."
     )
+
+
+def test_what_hinders_the_training_process_itself_is_not_blamed_on_a_worker(working, monkeypatch):
+    def none_left(connection):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    _, epoch, _ = working
+    monkeypatch.setattr(photo_workers, "recv_handle", none_left)
+    with pytest.raises(OSError, match="Too many open files"):
+        list(epoch)
 
 
 def test_a_worker_process_that_ends_between_epochs_is_noticed_in_the_next(working):
