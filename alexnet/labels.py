@@ -118,8 +118,16 @@ def _text_rows(text: str) -> list[tuple[str, str]]:
         rows, widths = [line.split(" ", 1) for line in lines], {2}
     if len(widths) > 1 or not widths <= {1, 2, 3}:
         raise ValueError("its lines have different numbers of cells, or more than three")
-    if widths == {3} and [row[0] for row in rows] != [str(index) for index in range(len(rows))]:
+    indices = [str(index) for index in range(len(rows))]
+    if widths == {3} and [row[0] for row in rows] != indices:
         raise ValueError("the first of three cells must be the index: 0, 1, 2 and so on")
+    if widths == {2}:
+        for cells in zip(*rows, strict=True):
+            if list(cells) != indices and sorted(cells) == sorted(indices):
+                raise ValueError(
+                    f"its lines hold the numbers 0 to {len(rows) - 1}, and not in this order: sort "
+                    "them, or where the numbers are no indices leave them out"
+                )
     return [(row[-2:][0], row[-1]) for row in rows]
 
 

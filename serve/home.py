@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-_VARIABLE = "BENTOML_HOME"
+VARIABLE = "BENTOML_HOME"
 
 
 def choose_home() -> None:
@@ -15,7 +15,7 @@ def choose_home() -> None:
     A system user has no home, and a container's may be read-only; BentoML ends with a traceback
     there, though a running service keeps next to nothing in it.
     """
-    if os.environ.get(_VARIABLE):
+    if os.environ.get(VARIABLE):
         return
     try:
         folder = Path.home() / "bentoml"
@@ -24,4 +24,4 @@ def choose_home() -> None:
             return
     except (OSError, RuntimeError):  # the second: nobody knows what this user's home is
         pass
-    os.environ[_VARIABLE] = tempfile.mkdtemp(prefix="alexnet-bentoml-")
+    os.environ[VARIABLE] = tempfile.mkdtemp(prefix="alexnet-bentoml-")

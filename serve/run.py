@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
+from alexnet.backends.openvino_cache import VARIABLE as CACHE
 from alexnet.console import Command
+from serve.home import VARIABLE as HOME
 from serve.home import choose_home
 from serve.settings import SETTINGS, Settings, read_settings, variable
 from serve.telemetry import off_by_default
@@ -61,6 +63,9 @@ def main(**options: str | None) -> None:
             os.environ[variable(path)] = str(getattr(settings, path))
     off_by_default()
     choose_home()
+    for folder in (CACHE, HOME):  # they are meant from here
+        if os.environ.get(folder, "").strip() not in ("", "off"):
+            os.environ[folder] = str(Path(os.environ[folder].strip()).absolute())
     # Python and BentoML look for code in the folder that they start in, and whatever lies in the
     # one where somebody calls this command is none of ours.
     os.chdir(Path(__file__).parents[1])

@@ -13,13 +13,12 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import FrameType
 
+from alexnet.child_process import environment, python_module
 from alexnet.errors import AlexNetError
 from serve.settings import read_settings, variable
 
-_COMMAND = (sys.executable, "-m", "serve.trial")
 # Seconds that a process which was killed has for ending: one that waits for a dead disk never does.
 _GONE = 5.0
 # Exit code of a process that SIGTERM ended, as a shell reports it.
@@ -30,7 +29,7 @@ class TrialError(AlexNetError):
     """A model that can't be opened, gives no answer, or takes too long for it."""
 
 
-def try_model(*, seconds: float, command: Sequence[str] = _COMMAND) -> None:
+def try_model(*, seconds: float, command: Sequence[str] | None = None) -> None:
     """Open the model in another process and let it answer once.
 
     A worker that fails would be started again and again, so it is tried before there is any. What
@@ -38,15 +37,14 @@ def try_model(*, seconds: float, command: Sequence[str] = _COMMAND) -> None:
 
     Args:
         seconds: that it may take.
-        command: what opens and tries it.
+        command: what opens and tries it; None: this module.
 
     Raises:
         TrialError: it can't be opened, or not in time; the message is the sentence.
     """
-    # `-m` looks into the current folder first, where other code may have the same name as ours.
     trial = subprocess.Popen(
-        command,
-        cwd=Path(__file__).parents[1],
+        command or python_module("serve.trial"),
+        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -92,7 +92,8 @@ class PhotoWorkers:
 
         Raises:
             AlexNetError, OSError: as decoding raised it in the process.
-            LoaderError: a process has ended.
+                Or there are too many open files, or there is no memory, for taking them over.
+        LoaderError: a process has ended.
             StoppedWaiting: the training is to stop, and nothing comes.
         """
         self.rest()
@@ -138,6 +139,8 @@ class PhotoWorkers:
         try:
             answer = _take(connection)
         except (EOFError, OSError) as error:
+            if not _is_end(error):
+                raise
             raise _lost(process) from error
         self._asked.popleft()
         return answer
@@ -179,13 +182,23 @@ def _take(connection: Connection) -> Photos | Exception:
         os.close(file)
 
 
+def _is_end(error: EOFError | OSError) -> bool:
+    """Whether a process is gone; other errors are this one's own, too many open files say."""
+    if isinstance(error, EOFError | ConnectionError):
+        return True
+    return error.errno is None  # amid a message, it has no number
+
+
 def _lost(process: BaseProcess) -> LoaderError:
     """What is said of a process that has ended."""
     process.join(_POLL)
     code = process.exitcode
-    if code is None or code < 0:
-        end = "was ended" if code is None else f"was ended by {signal.Signals(-code).name}"
+    if code is None or code == -signal.SIGKILL:
+        end = "was ended" if code is None else "was ended by SIGKILL"
         how = f"{end} from outside, often because memory ran out"
+    elif code < 0:  # most often by a defect in native code
+        names = {number.value: number.name for number in signal.Signals}
+        how = f"was ended by {names.get(-code, f'signal {-code}')}"
     else:
         how = f"ended with exit code {code}, by what is shown above"
     return LoaderError(

@@ -172,6 +172,8 @@ def test_the_order_is_that_of_the_indices_and_not_of_the_text(tmp_path):
         (b'{"cat": 0, "dog": true}', "is no list of classes"),
         (b"a\tb\nc", "different numbers of cells"),
         (b"1\ta\tb\n2\tc\td", "the first of three cells must be the index"),
+        (b"1\ta\n0\tb", "hold the numbers 0 to 1, and not in this order: sort them, or"),
+        (b"cat\t2\ndog\t0\nrat\t1", "hold the numbers 0 to 2, and not in this order"),
         (b"cat\ndog\ncat", "names 'cat' twice, as the classes 0 and 2"),
         (b"caf\xe9\ncat", "is no text in UTF-8: save it as such"),
         (b"\x89PNG\r\n\x1a\n\x00\xff", "is no text in UTF-8"),

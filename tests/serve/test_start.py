@@ -1,6 +1,7 @@
 """How the service starts, where it listens, what it tells others, and how it ends."""
 
 import asyncio
+import os
 import shutil
 import signal
 import subprocess
@@ -45,6 +46,20 @@ def test_alexnet_serve_refuses_what_it_cant_take(monkeypatch, arguments, code, s
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == code
     assert sentence in done.output
+
+
+@pytest.mark.parametrize(("given", "kept"), [("cache", "{}/cache"), ("off", "off"), ("", "")])
+def test_alexnet_serve_keeps_its_files_where_it_was_called(tmp_path, monkeypatch, given, kept):
+    monkeypatch.chdir(tmp_path)  # from where it goes to the folder of the code
+    monkeypatch.setenv("ALEXNET_CACHE", given)
+    monkeypatch.setenv("BENTOML_HOME", "home")
+    started = []
+    monkeypatch.setattr("os.execv", lambda *_: started.append(dict(os.environ)))
+    done = CliRunner().invoke(main, [])
+    assert done.exit_code == 0, done.output
+    (environment,) = started
+    assert environment["ALEXNET_CACHE"] == kept.format(tmp_path)
+    assert environment["BENTOML_HOME"] == str(tmp_path / "home")
 
 
 def test_alexnet_serve_has_every_setting_as_an_option():
@@ -239,6 +254,15 @@ def test_a_trial_that_was_killed_is_reported():
     killed = (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(TrialError, match="ended by signal 9: it may take more memory"):
         try_model(seconds=60, command=killed)
+
+
+def test_a_trial_finds_files_where_the_service_does_and_code_that_is_ours(tmp_path, monkeypatch):
+    (tmp_path / "serve.py").write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path)
+    asked = "import os, serve.trial; raise SystemExit(os.getcwd())"
+    with pytest.raises(TrialError) as caught:
+        try_model(seconds=60, command=(sys.executable, "-c", asked))
+    assert str(caught.value) == str(tmp_path)
 
 
 def test_a_trial_that_takes_too_long_is_ended(tmp_path):

@@ -1,5 +1,6 @@
 """Epochs of minibatches: which photos, in which order, by whom decoded, and what if that fails."""
 
+import errno
 import gc
 import multiprocessing
 import os
@@ -203,17 +204,38 @@ def working(colors):
     worker.kill()
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS])
-def test_a_worker_process_that_was_ended_is_a_sentence_that_says_by_what(working, end):
+MEMORY = " from outside, often because memory ran out"
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (signal.SIGKILL, f"SIGKILL{MEMORY}"),
+        (signal.SIGSEGV, "SIGSEGV"),
+        (signal.SIGBUS, "SIGBUS"),
+        (signal.SIGRTMIN + 1, f"signal {signal.SIGRTMIN + 1}"),  # it has no name
+    ],
+)
+def test_a_worker_process_that_was_ended_is_a_sentence_that_says_by_what(working, end, words):
     _, epoch, worker = working
     os.kill(worker.pid, end)
     worker.join()
     with pytest.raises(LoaderError) as caught:
         list(epoch)
     assert str(caught.value) == (
-        f"A process that decodes photos was ended by {end.name} from outside, often because memory "
-        "ran out: go on with --resume and fewer --workers, or with --workers 0."
+        f"A process that decodes photos was ended by {words}: go on with --resume and fewer "
+        "--workers, or with --workers 0."
     )
+
+
+def test_what_hinders_the_training_process_itself_is_not_blamed_on_a_worker(working, monkeypatch):
+    def none_left(connection):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    _, epoch, _ = working
+    monkeypatch.setattr(photo_workers, "recv_handle", none_left)
+    with pytest.raises(OSError, match="Too many open files"):
+        list(epoch)
 
 
 def test_a_worker_process_that_ends_between_epochs_is_noticed_in_the_next(working):
