@@ -51,7 +51,7 @@ class Line(Generic[Owner]):
         self._batch, self._wait, self._reserve = batch, wait, reserve
         self._arrived: deque[Item[Owner]] = deque()
         self._decoded: deque[Item[Owner]] = deque()
-        self._decoding = 0
+        self._decoding: set[Item[Owner]] = set()
         self._stopped = False
         lock = threading.Lock()
         self._to_decode = threading.Condition(lock)
@@ -61,7 +61,7 @@ class Line(Generic[Owner]):
     def waiting(self) -> int:
         """Photos in the line, with those that are in a decoder."""
         with self._to_decode:  # a photo that moves on meanwhile would count twice, or not at all
-            return len(self._arrived) + self._decoding + len(self._decoded)
+            return len(self._arrived) + len(self._decoding) + len(self._decoded)
 
     def put(self, items: Sequence[Item[Owner]]) -> None:
         """Let these wait behind all others."""
@@ -73,12 +73,12 @@ class Line(Generic[Owner]):
         """Wait for a photo to decode; None: there will be no more. `decoded` takes it back."""
         with self._to_decode:
             while not self._stopped:
-                if not self._arrived or self._decoding + len(self._decoded) >= self._reserve:
+                if not self._arrived or len(self._decoding) + len(self._decoded) >= self._reserve:
                     self._to_decode.wait()
                     continue
                 item = self._arrived.popleft()
                 if not item.gone:
-                    self._decoding += 1
+                    self._decoding.add(item)
                     item.decoding = time.monotonic()
                     return item
                 self._to_run.notify()  # who waits for it to come along need not any longer
@@ -87,7 +87,7 @@ class Line(Generic[Owner]):
     def decoded(self, item: Item[Owner], photo: Photo | None) -> None:
         """Give back what `next_to_decode` gave; None: it could not be decoded, and goes away."""
         with self._to_run:
-            self._decoding -= 1
+            self._decoding.discard(item)
             item.data, item.photo, item.decoded = b"", photo, time.monotonic()
             if photo is not None and not self._stopped and not item.gone:
                 self._decoded.append(item)
@@ -117,9 +117,10 @@ class Line(Generic[Owner]):
             self._to_run.notify_all()
 
     def stop(self) -> list[Item[Owner]]:
-        """End the waiting of all threads; the photos that were left."""
+        """End the waiting of all threads; the photos that will not be run, with those that are in
+        a decoder."""
         with self._to_run:
-            left = [*self._arrived, *self._decoded]
+            left = [*self._arrived, *self._decoding, *self._decoded]
             self._arrived.clear()
             self._decoded.clear()
             self._stopped = True

@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from alexnet import decoder
+from alexnet.photo import load_photo
 from alexnet.predictor import Predictor
 from serve.batcher import Batcher
+from serve.line import Item, Line
 from serve.pace import Pace
 from serve.problems import Problem
 from serve.settings import Settings
@@ -340,6 +342,16 @@ def test_the_end_waits_for_all_stuck_threads_together_and_names_them():
     assert 0.5 <= seconds < 2.5  # one after another they would take four
     assert (refused.status, refused.code) == (503, "shutting_down")
     assert [task.exception() for task in asked].count(None) == 8  # which the backend had already
+
+
+def test_a_photo_that_is_in_a_decoder_at_the_end_is_told_like_those_that_wait():
+    line = Line(batch=1, wait=0, reserve=4)
+    items = [Item(owner=number, place=0, data=b"photo", arrived=0) for number in range(3)]
+    line.put(items)
+    first, second = line.next_to_decode(), line.next_to_decode()
+    line.decoded(first, load_photo(grey(0), Backend().info.config.input))
+    assert second is items[1]
+    assert sorted(item.owner for item in line.stop()) == [0, 1, 2]
 
 
 def test_an_observer_hears_of_batches_and_of_each_photos_time():
