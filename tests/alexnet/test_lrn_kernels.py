@@ -58,6 +58,7 @@ def agree(found, truth, *, dtype):
     )
 
 
+@pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_gradients_are_the_references(interpreted, name):
@@ -70,6 +71,7 @@ def test_values_and_gradients_are_the_references(interpreted, name):
     agree(interpreted[name]["gradient"], true_gradient, dtype=case.dtype)
 
 
+@pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize("name", CASES)
 def test_one_kernel_does_relu_normalisation_and_pooling(interpreted, name):
@@ -81,6 +83,7 @@ def test_one_kernel_does_relu_normalisation_and_pooling(interpreted, name):
     agree(interpreted[name]["pooled"], truth, dtype=case.dtype)
 
 
+@pytest.mark.slow
 @needs_triton
 @pytest.mark.parametrize("name", CASES)
 def test_what_comes_out_is_laid_out_as_what_went_in(interpreted, name):
@@ -91,6 +94,7 @@ def test_what_comes_out_is_laid_out_as_what_went_in(interpreted, name):
         assert tensor.is_contiguous(memory_format=layout)
 
 
+@pytest.mark.slow
 @needs_triton
 def test_a_nan_reaches_its_neighbours_and_its_windows_as_in_the_reference(interpreted):
     maps = CASES["odd sides, NCHW"].inputs()[0]
@@ -103,6 +107,7 @@ def test_a_nan_reaches_its_neighbours_and_its_windows_as_in_the_reference(interp
     assert pooled.isnan().any()
 
 
+@pytest.mark.slow
 @needs_triton
 def test_maps_need_not_be_dense(interpreted):
     sparse = CASES["odd sides, NCHW"].inputs()[0][:, :, ::2, 1:].double()

@@ -29,6 +29,7 @@ def test_every_form_of_a_graph_is_a_row(tmp_path):
     assert "The views share conv1" in done.stderr
 
 
+@pytest.mark.slow
 def test_more_than_the_tolerance_is_an_exit_code_of_1():
     done = agreement("--count=1", "--tolerance=1e-12")
     assert done.returncode == 1

@@ -116,6 +116,7 @@ def test_a_caffemodel_gives_the_logits_of_the_second_implementation(from_caffe, 
     agree_with_plain(from_caffe[0], weights, crops(227))
 
 
+@pytest.mark.slow
 def test_a_caffemodel_of_the_old_form_is_the_same_network(from_caffe, weights, tmp_path):
     source = tmp_path / "old.caffemodel"
     source.write_bytes(caffemodel(weights, form="layers"))
@@ -155,6 +156,7 @@ def test_photos_enter_as_bgr_less_the_means(from_caffe, weights):
     assert np.abs(backend.run(swapped) - expected).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_caffenet_pools_before_it_normalises_and_is_imported_so(tmp_path):
     zeros = {
         f"{name}.{part}": np.zeros(shape if part == "weight" else shape[:1], np.float32)
@@ -285,6 +287,7 @@ def test_onnx_s_own_test_model_gives_its_expected_output():
     assert checkpoint.provenance["imported"]["kind"] == "ONNX"
 
 
+@pytest.mark.slow
 def test_the_zoo_s_graph_with_real_weights_gives_onnx_runtime_s_output(light, weights, tmp_path):
     """All equal weights would agree with anything: here each one is another."""
     path = tmp_path / "bvlcalexnet-9.onnx"

@@ -64,6 +64,7 @@ def run(*arguments):
 # What is built
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("views", ["ten", "centre"])
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_built_in_every_precision(rtx, name, views):
@@ -77,6 +78,7 @@ def test_every_preset_is_built_in_every_precision(rtx, name, views):
     assert sizes["fp32"] > max(sizes["fp16"], sizes["bf16"]) > sizes["int8"] > 10_000
 
 
+@pytest.mark.slow
 def test_a_network_at_full_size_holds_weights_of_its_precision(rtx):
     made = untrained(preset("caffe"), seed=0)
     weights = sum(weight.numel() for weight in made.weights.values())

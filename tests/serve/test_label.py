@@ -379,6 +379,7 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path):
         listed(str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_every_sample_photo_is_labelled(tmp_path, model_path):
     photos = imagenet_samples()

@@ -76,6 +76,7 @@ def stopped(number, folder, *words, parts, **options):
     return process.returncode, error
 
 
+@pytest.mark.slow
 def test_a_kept_folder_is_resumed_in_the_middle_of_a_shard(tmp_path):
     for number in range(3):
         photos = {f"{key}.bmp": small_photo((key + 9 * number) % 97) for key in range(1600)}

@@ -121,6 +121,7 @@ def by_hand():
     return on_ranks(2, joined_by_hand)
 
 
+@pytest.mark.slow
 def test_each_column_gets_the_maps_of_both_in_their_order(by_hand):
     photo, other = torch.arange(48.0).view(2, 8, 1, 3)
     expected = torch.stack([torch.cat([part, part + 1000]) for part in (photo, other)])
