@@ -33,6 +33,8 @@ _TRIES, _PAUSE = 3, 0.5
 _LASTING = FileNotFoundError | PermissionError | ImportError | ValueError
 # Seconds after which who waits for a URL looks whether the run still goes on.
 _LOOK = 0.2
+# Whether the run that is under way was interrupted: each run has one of its own, which those keep
+# that wait for its URLs.
 _given_up = threading.Event()
 
 
@@ -43,6 +45,7 @@ def interruptible() -> Iterator[None]:
     Both raise a KeyboardInterrupt; nobody waits for a URL from then to the end of the block. Call
     it in the main thread.
     """
+    global _given_up
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:
@@ -52,7 +55,7 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        _given_up.clear()  # the process may begin another run
+        _given_up = threading.Event()  # the process may begin another run
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -268,9 +271,10 @@ class UrlReader:
             thread.start()
         future: Future[bytes] = Future()
         self._waiting.put((url, future))
+        given_up = _given_up
 
         def wait() -> bytes:
-            while not _given_up.is_set():
+            while not given_up.is_set():
                 try:
                     return future.result(timeout=_LOOK)
                 except TimeoutError:  # of the waiting: that of a server is a PhotoError by now

@@ -6,6 +6,7 @@ The server here notes each request line as it came, which is what a signature is
 import io
 import os
 import signal
+import socket
 import socketserver
 import tarfile
 import threading
@@ -16,7 +17,7 @@ from alexnet.photo import PhotoError
 from serve import remote
 from serve.inputs import Inputs, entries
 from serve.reading import items
-from serve.remote import interruptible
+from serve.remote import UrlReader, interruptible
 from serve.shards import photos_in_shard
 from serve.web import sendable
 from tests.serve.label_runs import add, small_photo
@@ -194,3 +195,18 @@ def test_shards_and_tables_may_be_file_addresses(tmp_path):
     (tmp_path / "t 1.csv").write_text("path\nx%20y.jpg\n/abs.jpg\n")
     found = list(entries(Inputs(manifest=(tmp_path / "t 1.csv").as_uri())))
     assert found == [f"{tmp_path}/x%20y.jpg", "/abs.jpg"]
+
+
+def test_who_waits_for_a_silent_server_hears_of_an_interrupt_after_the_run_has_ended():
+    waits = []
+
+    def run(url):
+        with interruptible():
+            waits.append(UrlReader(1).later(url))
+            signal.raise_signal(signal.SIGINT)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with pytest.raises(KeyboardInterrupt):
+            run(f"http://127.0.0.1:{server.getsockname()[1]}/photo.jpg")
+        with pytest.raises(PhotoError, match="interrupted"):
+            waits[0]()
