@@ -25,6 +25,7 @@ from train.untrained import untrained
 # A second implementation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_network_is_the_one_that_is_written_out_layer_by_layer(name):
     checkpoint = untrained(narrow(name), seed=1, scaled=True)

@@ -67,6 +67,7 @@ def run_otherwise(model, name, operator):
 
 
 # Ten views of paper's geometry, one of every other's.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "views"),
     [("paper", "ten"), *((name, "centre") for name in PRESETS if name not in ("paper", "mini"))],

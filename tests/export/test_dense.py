@@ -55,6 +55,7 @@ def agree(checkpoint, folder, *, shapes, backend="onnxruntime", target="portable
 
 # Every preset, form and runtime. Of the fast normalisations, one_gpu's has another form for photos
 # of any shape.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "target", "backend"),
     [

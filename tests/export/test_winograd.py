@@ -213,6 +213,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "form", "runtime"), ROWS)
 def test_runtimes_and_pytorch_agree(name, form, runtime, tmp_path):
     pytest.importorskip(runtime, reason=f"{runtime} is not installed")

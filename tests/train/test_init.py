@@ -123,6 +123,7 @@ def stds(checkpoint, photos):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["paper", "net145", "torchvision"])
 def test_scaled_layers_have_a_trained_network_s_deviations_on_real_photos(name):
     checkpoint = untrained(narrow(name), seed=0, scaled=True)
